@@ -1,0 +1,267 @@
+"""A training run from options to summary: the order of the work is decided here."""
+
+import platform
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import optax
+from flax import nnx
+from rich.console import Console
+
+import qjax.data
+import qjax.nn
+from qjax.cli import _plot
+from qjax.cli._background import in_background
+from qjax.cli._baseline import linear_accuracies
+from qjax.cli._clock import read_clock
+from qjax.cli._config import RunConfig
+from qjax.cli._report import Reporter, summary_table
+from qjax.cli._run_directory import (
+    CHECKPOINTS,
+    RunCheckpoints,
+    check_is_new,
+    make_run_directory,
+    restore,
+    write_summary,
+)
+from qjax.data import Dataset
+from qjax.errors import RunError
+from qjax.nn import models
+from qjax.storage import (
+    MetricsWriter,
+    list_checkpoints,
+    read_metrics,
+    remove_unfinished,
+    truncate_metrics,
+)
+from qjax.train import FitResult, Learner, TrainState, count_batches, evaluate, fit
+
+__all__ = ["installed_versions", "predict", "train"]
+
+# Settings that may differ when a run is resumed.
+RESUMABLE = {"epochs", "data_dir"}
+
+# Level lines in the plot.
+LEVELS = {
+    "test": "test_accuracy",
+    "test, linear model": "linear_test_accuracy",
+    "test, frozen angles": "frozen_test_accuracy",
+}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a run works with."""
+
+    config: RunConfig
+    run_dir: Path
+    data: Dataset
+    model: nnx.Module
+    learner: Learner
+    reporter: Reporter
+
+
+def train(
+    options: Mapping[str, Any],
+    run_dir: Path | None,
+    resume: Path | None,
+    console: Console,
+    start: float,
+) -> None:
+    """Trains, measures the floors, and writes the run directory.
+
+    Args:
+        options: settings of `RunConfig` that were given.
+        run_dir: folder of a new run, or None for the default one.
+        resume: run directory to go on from, or None.
+        console: where to report.
+        start: when the process was started, as `read_clock` reads.
+
+    Raises:
+        QjaxError: if anything does not fit or cannot be read or written.
+    """
+    config = _resumed_config(resume, options) if resume else _new_config(options)
+    if resume is None and run_dir is not None:
+        check_is_new(run_dir)
+    loading = in_background(lambda: _load_data(config))
+    model, learner = build(config)
+    data = loading.result()
+    # Slow imports and the linear model run beside the compilation of the first step.
+    linear = in_background(lambda: linear_accuracies(data))
+    drawing = in_background(_plot.prepare)
+    folder = resume or make_run_directory(run_dir, config.model)
+    config.write(folder)
+    job = _Job(config, folder, data, model, learner, Reporter(console))
+    summary = _measure(job, _fit(job, resumed=resume is not None), linear, start)
+    drawing.result()
+    _draw(job, summary)
+    summary["wall_seconds"] = read_clock() - start
+    write_summary(folder, summary)
+    console.print(summary_table(summary))
+    job.reporter.line(f"run directory: {folder}")
+
+
+def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
+    """Scores the test set with the newest checkpoint of a run; returns the accuracy.
+
+    Raises:
+        QjaxError: if the run directory, its checkpoint or the data cannot be read.
+    """
+    config = RunConfig.read(run_dir)
+    if data_dir is not None:
+        config = config.updated({"data_dir": data_dir})
+    data = _load_data(config)
+    _, learner = build(config)
+    state, epoch = restore(run_dir, learner.initial_state)
+    score = evaluate(learner, state, data.test_x, data.test_y)
+    right = round(score.accuracy * len(data.test_y))
+    Reporter(console).line(
+        f"test accuracy {score.accuracy:.4f} ({right} of {len(data.test_y)} images of "
+        f"{data.name}), {config.model} after {epoch} epochs"
+    )
+    return score.accuracy
+
+
+def build(config: RunConfig) -> tuple[nnx.Module, Learner]:
+    """Builds the model of a run, as initialised, and its learner."""
+    info = qjax.data.dataset_info(config.dataset)
+    model = models.create(
+        config.model,
+        num_features=info.num_features,
+        num_classes=info.num_classes,
+        rngs=nnx.Rngs(config.seed),
+    )
+    return model, Learner(model, optax.adam(config.learning_rate))
+
+
+def installed_versions() -> dict[str, str]:
+    """Returns the versions that a run depends on."""
+    try:
+        own = version("qjax-qml")
+    except PackageNotFoundError:
+        own = "unknown"  # run from a checkout that is not installed
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "qjax": own,
+    }
+
+
+def _new_config(options: Mapping[str, Any]) -> RunConfig:
+    return RunConfig(model=options.get("model", models.DEFAULT)).updated(options)
+
+
+def _resumed_config(run_dir: Path, options: Mapping[str, Any]) -> RunConfig:
+    config = RunConfig.read(run_dir)
+    changed = {name for name, value in options.items() if value != getattr(config, name)}
+    if fixed := sorted(changed - RESUMABLE):
+        raise RunError(
+            f"Argument `{fixed[0]}` must stay {getattr(config, fixed[0])!r} as in "
+            f"`{run_dir}`, but is {options[fixed[0]]!r}."
+        )
+    return config.updated(options)
+
+
+def _load_data(config: RunConfig) -> Dataset:
+    data = qjax.data.load(config.dataset, data_dir=config.data_dir, samples=config.samples)
+    return data.with_validation(config.validation) if config.validation else data
+
+
+def _fit(job: _Job, *, resumed: bool) -> FitResult:
+    config, data = job.config, job.data
+    state, epochs_done = _starting_point(job) if resumed else (job.learner.initial_state, 0)
+    steps = count_batches(len(data.train_x), config.batch_size)
+    with (
+        MetricsWriter(job.run_dir) as metrics,
+        job.reporter.training(config.epochs, epochs_done, steps),
+    ):
+        return fit(
+            job.learner,
+            state,
+            data.train_x,
+            data.train_y,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            validation=data.validation,
+            metrics=metrics,
+            checkpoints=RunCheckpoints(job.run_dir, metrics),
+            progress=job.reporter,
+        )
+
+
+def _starting_point(job: _Job) -> tuple[TrainState, int]:
+    remove_unfinished(job.run_dir / CHECKPOINTS)
+    state, epochs_done = job.learner.initial_state, 0
+    if list_checkpoints(job.run_dir / CHECKPOINTS):
+        state, epochs_done = restore(job.run_dir, state)
+    truncate_metrics(job.run_dir, epochs_done)
+    job.reporter.line(f"resuming after epoch {epochs_done} of {job.config.epochs}")
+    return state, epochs_done
+
+
+def _measure(
+    job: _Job, result: FitResult, linear: Future[tuple[float, float]], start: float
+) -> dict[str, Any]:
+    train_accuracy, test_accuracy = _accuracies(job, result.state)
+    frozen_train, frozen_test = _accuracies(job, _fit_frozen(job))
+    linear_train, linear_test = linear.result()
+    first = result.first_step_time
+    return {
+        "model": job.config.model,
+        "dataset": job.config.dataset,
+        "train_samples": len(job.data.train_x),
+        "test_samples": len(job.data.test_x),
+        "epochs": job.config.epochs,
+        "train_accuracy": train_accuracy,
+        "test_accuracy": test_accuracy,
+        "frozen_train_accuracy": frozen_train,
+        "frozen_test_accuracy": frozen_test,
+        "linear_train_accuracy": linear_train,
+        "linear_test_accuracy": linear_test,
+        "first_step_seconds": None if first is None else first - start,
+        "circuits_per_second": result.circuits_per_second,
+        "quantum_share": float(
+            qjax.nn.quantum_share(job.model, job.data.train_x[: job.config.batch_size])
+        ),
+        "seed": job.config.seed,
+        "device": jax.devices()[0].device_kind,
+        "versions": installed_versions(),
+    }
+
+
+def _accuracies(job: _Job, state: TrainState) -> tuple[float, float]:
+    data = job.data
+    train_score = evaluate(job.learner, state, data.train_x, data.train_y)
+    test_score = evaluate(job.learner, state, data.test_x, data.test_y)
+    return train_score.accuracy, test_score.accuracy
+
+
+def _fit_frozen(job: _Job) -> TrainState:
+    """Trains the same model from the same start with its angles frozen."""
+    trainable = job.learner.trainable(nnx.Not(qjax.nn.Angle))
+    if not any(jax.tree.leaves(trainable)):
+        return job.learner.initial_state
+    return fit(
+        job.learner,
+        job.learner.initial_state,
+        job.data.train_x,
+        job.data.train_y,
+        epochs=job.config.epochs,
+        batch_size=job.config.batch_size,
+        seed=job.config.seed,
+        trainable=trainable,
+    ).state
+
+
+def _draw(job: _Job, summary: Mapping[str, Any]) -> None:
+    rows = [row for row in read_metrics(job.run_dir).to_pylist() if row["step"] == -1]
+    levels = {name: summary[key] for name, key in LEVELS.items()}
+    _plot.write_plot(job.run_dir, f"{job.config.model} on {job.config.dataset}", rows, levels)

@@ -1,0 +1,21 @@
+"""Ready-made circuits: encodings of data, and ansätze with trainable angles."""
+
+from qjax.library._ansatz import hardware_efficient, strongly_entangling
+from qjax.library._encoding import (
+    amplitude_encoding,
+    angle_encoding,
+    basis_encoding,
+    iqp_encoding,
+)
+from qjax.library._entanglement import ENTANGLEMENTS, entangled_pairs
+
+__all__ = [
+    "ENTANGLEMENTS",
+    "amplitude_encoding",
+    "angle_encoding",
+    "basis_encoding",
+    "entangled_pairs",
+    "hardware_efficient",
+    "iqp_encoding",
+    "strongly_entangling",
+]

@@ -1,0 +1,33 @@
+"""Pure functions of arrays: matrices applied to qubits, reduced states, distances, entropies."""
+
+from qjax.linalg._apply import apply_matrix, diagonal_phases, merge_axes
+from qjax.linalg._partial_trace import (
+    as_state,
+    is_density_matrix,
+    num_qubits_of,
+    partial_trace,
+)
+from qjax.linalg._quantities import (
+    fidelity,
+    purity,
+    renyi_entropy,
+    safe_sqrt,
+    trace_distance,
+    von_neumann_entropy,
+)
+
+__all__ = [
+    "apply_matrix",
+    "as_state",
+    "diagonal_phases",
+    "fidelity",
+    "is_density_matrix",
+    "merge_axes",
+    "num_qubits_of",
+    "partial_trace",
+    "purity",
+    "renyi_entropy",
+    "safe_sqrt",
+    "trace_distance",
+    "von_neumann_entropy",
+]

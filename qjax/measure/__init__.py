@@ -1,0 +1,14 @@
+"""Functions of states: expectation values, probabilities and samples of kets and density matrices."""
+
+from qjax.measure._expectation import word_expectations
+from qjax.measure._probabilities import confuse, marginal, state_probabilities
+from qjax.measure._sample import index_bits, sample_indices
+
+__all__ = [
+    "confuse",
+    "index_bits",
+    "marginal",
+    "sample_indices",
+    "state_probabilities",
+    "word_expectations",
+]

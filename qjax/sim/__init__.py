@@ -1,0 +1,27 @@
+"""The simulator: plans, the engine that runs them, and the functions of circuits."""
+
+from qjax.sim._plan import Block, Plan, make_plan
+from qjax.sim._simulator import (
+    counts,
+    density_matrix,
+    expectation,
+    partial_trace,
+    probabilities,
+    sample,
+    statevector,
+    variance,
+)
+
+__all__ = [
+    "Block",
+    "Plan",
+    "counts",
+    "density_matrix",
+    "expectation",
+    "make_plan",
+    "partial_trace",
+    "probabilities",
+    "sample",
+    "statevector",
+    "variance",
+]

@@ -1,0 +1,173 @@
+"""The plan of a circuit: blocks of factors, each block one pass over the state.
+
+A plan is static, printable and cached per structure. It says what is done in which order; the
+numbers come in when the engine runs it.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from qjax.circuit import Structure
+from qjax.sim._lowering import Factor, lower_density, lower_pure
+
+__all__ = ["Block", "Plan", "make_plan", "plan_blocks"]
+
+LARGEST_BLOCK = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Factors that are multiplied into one matrix before it meets the state.
+
+    Attributes:
+        axes: ascending axes of the state that the block acts on.
+        factors: in the order in which they act.
+        diagonal: whether the matrix is diagonal.
+        real: whether the matrix is real.
+        direct: whether its single factor is too large for a matrix and acts by itself.
+    """
+
+    axes: tuple[int, ...]
+    factors: tuple[Factor, ...]
+    diagonal: bool
+    real: bool
+    direct: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How a circuit is simulated.
+
+    Attributes:
+        structure: of the circuit.
+        mixed: whether the state is a density matrix (2n axes) or a vector (n axes).
+        num_axes: binary axes of the state.
+        blocks: in the order in which they act.
+    """
+
+    structure: Structure
+    mixed: bool
+    num_axes: int
+    blocks: tuple[Block, ...]
+
+    def __str__(self) -> str:
+        what = "density matrix" if self.mixed else "state vector"
+        lines = [
+            f"{what} of {self.structure.num_qubits} qubits, {self.num_axes} axes, "
+            f"{len(self.structure.steps)} operations in {len(self.blocks)} blocks"
+        ]
+        for block in self.blocks:
+            flags = [name for name in ("diagonal", "real", "direct") if getattr(block, name)]
+            names = " ".join(_factor_name(factor) for factor in block.factors)
+            lines.append(f"  axes {block.axes}{' ' + ' '.join(flags) if flags else ''}: {names}")
+        return "\n".join(lines)
+
+
+def _factor_name(factor: Factor) -> str:
+    name = factor.constant or (factor.kind.name if factor.kind else factor.form)
+    return "C" * len(factor.controls) + name + ("*" if factor.form == "conjugate" else "")
+
+
+class _OpenBlock:
+    """A block that still takes factors."""
+
+    def __init__(self, factor: Factor, source: object):
+        self.axes = set(factor.all_axes)
+        self.factors = [factor]
+        self.source = source
+        self.closed = _acts_directly(factor)
+
+    def accepts(self, axes: set[int], source: object, largest: int) -> bool:
+        if self.closed or len(self.axes | axes) > largest:
+            return False
+        return source is None or self.source is None or self.source == source
+
+    def add(self, factor: Factor, source: object) -> None:
+        self.axes |= set(factor.all_axes)
+        self.factors.append(factor)
+        self.source = self.source if source is None else source
+
+    def close(self) -> Block:
+        factors = tuple(self.factors)
+        return Block(
+            axes=tuple(sorted(self.axes)),
+            factors=factors,
+            diagonal=all(f.diagonal for f in factors),
+            real=all(f.real for f in factors),
+            direct=self.closed,
+        )
+
+
+def _acts_directly(factor: Factor) -> bool:
+    return factor.form == "parity" or bool(
+        factor.controls and len(factor.all_axes) > LARGEST_BLOCK
+    )
+
+
+def _source(factor: Factor) -> object:
+    """Which arrays a factor's numbers come from; None if it has none."""
+    leaves = {reference.leaf for reference in factor.references}
+    if not leaves and factor.data is None:
+        return None
+    return (tuple(sorted(leaves)), factor.data)
+
+
+def plan_blocks(
+    factors: tuple[Factor, ...], data_leaves: frozenset[int], fuse: bool
+) -> tuple[Block, ...]:
+    """Groups factors into blocks of at most four axes, keeping the order on every axis.
+
+    Numbers from different arrays stay in different blocks: under vmap one of them may differ from
+    sample to sample while the other is shared, and a block takes the batch axes of all its
+    numbers. For the same reason gates that hold inputs are not widened to several qubits.
+
+    Args:
+        factors: in the order in which they act.
+        data_leaves: arrays that hold inputs rather than trainable angles.
+        fuse: if False every factor is a block of its own.
+    """
+    blocks: list[_OpenBlock] = []
+    last: dict[int, int] = {}  # axis -> the last block on it
+    for factor in factors:
+        axes, source = set(factor.all_axes), _source(factor)
+        is_input = any(reference.leaf in data_leaves for reference in factor.references)
+        largest = len(axes) if is_input else LARGEST_BLOCK
+        chosen = None
+        if fuse and not _acts_directly(factor):
+            first = max((last.get(axis, -1) for axis in axes), default=-1)
+            fitting = [
+                i for i in range(max(first, 0), len(blocks))
+                if blocks[i].accepts(axes, source, largest)
+            ]  # fmt: skip
+            chosen = min(fitting, key=lambda i: len(axes - blocks[i].axes), default=None)
+        if chosen is None:
+            blocks.append(_OpenBlock(factor, source))
+            chosen = len(blocks) - 1
+        else:
+            blocks[chosen].add(factor, source)
+        last |= dict.fromkeys(axes, chosen)
+    return tuple(block.close() for block in blocks)
+
+
+@lru_cache(maxsize=1024)
+def make_plan(structure: Structure, *, mixed: bool, fuse: bool = True) -> Plan:
+    """Plans the simulation of a circuit.
+
+    Args:
+        structure: of the circuit.
+        mixed: plan for a density matrix instead of a state vector.
+        fuse: merge neighbouring factors into blocks; without it every factor is a pass over the
+            state, which is the reference that fused plans are tested against.
+
+    Returns:
+        The plan; the same object for the same arguments.
+
+    Raises:
+        CircuitError: if a state vector is asked for and an operation does not keep it pure.
+    """
+    if mixed:
+        factors, num_axes = lower_density(structure)
+    else:
+        factors, num_axes = lower_pure(structure), structure.num_qubits
+    inputs = frozenset(i for i, leaf in enumerate(structure.leaves) if leaf.is_data)
+    return Plan(structure, mixed, num_axes, plan_blocks(factors, inputs, fuse))

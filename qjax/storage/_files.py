@@ -1,0 +1,96 @@
+"""Files and folders written so that they are whole or absent, and errors that say what to do."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from qjax.errors import QjaxError, RunError
+
+__all__ = ["disk_errors", "sync_folder", "sync_tree", "write_atomic"]
+
+REMEDIES = {
+    errno.ENOSPC: "Free some space on that disk, or choose another folder.",
+    errno.EDQUOT: "Free some of the quota, or choose another folder.",
+    errno.EACCES: "Check the permissions, or choose another folder.",
+    errno.EPERM: "Check the permissions, or choose another folder.",
+    errno.EROFS: "The file system is read-only: choose another folder.",
+    errno.ENOTDIR: "A part of the path is a file: choose another folder.",
+}
+
+
+@contextmanager
+def disk_errors(what: str, path: str | Path) -> Iterator[None]:
+    """Turns any `OSError` inside the block into a `RunError` that names `path` and a remedy.
+
+    Args:
+        what: the thing being written or read, first word in capitals, such as ``"Checkpoint"``.
+        path: where.
+
+    Raises:
+        RunError: instead of the `OSError`, with its `errno`.
+    """
+    try:
+        yield
+    except QjaxError:
+        raise
+    except OSError as error:
+        number = error.errno or 0
+        reason = os.strerror(number) if number else str(error)
+        remedy = REMEDIES.get(number, "Check the folder, or choose another one.")
+        message = (
+            f"{what} `{path}` could not be written: {reason}. {remedy} "
+            "What was committed before is intact."
+        )
+        wrapped = RunError(message)
+        wrapped.errno = error.errno
+        raise wrapped from error
+
+
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Writes a file under a temporary name, syncs it to disk and renames it into place.
+
+    Args:
+        path: the file; one that exists is replaced.
+        content: all of its bytes.
+
+    Raises:
+        OSError: if it cannot be written; the temporary file is removed and `path` is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Syncs the names in a folder to disk, where the platform can."""
+    if os.name == "nt":  # Windows cannot open a folder.
+        return
+    _sync(folder)
+
+
+def sync_tree(root: Path) -> None:
+    """Syncs every file and folder below `root`, and `root` itself, to disk."""
+    for folder, _, names in os.walk(root, topdown=False):
+        for name in names:
+            _sync(Path(folder, name))
+        sync_folder(Path(folder))
+
+
+def _sync(path: Path) -> None:
+    # Windows syncs only handles open for writing.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

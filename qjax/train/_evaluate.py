@@ -1,0 +1,52 @@
+"""Loss and accuracy over a whole set, in batches of one shape."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from qjax.train._batches import batches
+from qjax.train._learner import Learner, TrainState
+
+__all__ = ["Evaluation", "evaluate"]
+
+BATCH_SIZE = 512
+
+
+class Evaluation(NamedTuple):
+    """How a model does on a set.
+
+    Attributes:
+        loss: mean cross-entropy in nats.
+        accuracy: share of right answers, 0 to 1.
+    """
+
+    loss: float
+    accuracy: float
+
+
+def evaluate(
+    learner: Learner,
+    state: TrainState,
+    x: np.ndarray,
+    y: np.ndarray,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> Evaluation:
+    """Scores the model on all samples.
+
+    One program serves every set and state that is scored with the same `batch_size`.
+
+    Args:
+        learner: the model.
+        state: its parameters.
+        x: inputs of shape (n, features).
+        y: classes of shape (n,).
+        batch_size: samples per batch; the last one is padded.
+
+    Raises:
+        RunError: if there are no samples or `batch_size` is below 1.
+    """
+    totals = [learner.score(state, batch) for batch in batches(x, y, batch_size)]
+    sums = np.asarray(jax.device_get(totals), np.float64).sum(axis=0)  # (2,)
+    return Evaluation(float(sums[0] / len(x)), float(sums[1] / len(x)))

@@ -1,0 +1,5 @@
+"""Passes from circuit to circuit."""
+
+from qjax.transforms._insert_noise import NoiseModel, insert_noise
+
+__all__ = ["NoiseModel", "insert_noise"]
