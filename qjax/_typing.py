@@ -3,10 +3,12 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
-__all__ = ["Array", "ArrayLike", "complex_dtype", "float_dtype", "is_concrete"]
+__all__ = ["Array", "ArrayLike", "as_float_array", "complex_dtype", "float_dtype", "is_concrete"]
 
 Array = jax.Array
 
@@ -23,4 +25,9 @@ def complex_dtype() -> np.dtype:
 
 def is_concrete(value: Any) -> bool:
     """Whether the numbers in `value` are known now, that is, not traced by a transformation."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
+
+
+def as_float_array(value: Any) -> Array:
+    """Returns numbers as an array of the working float dtype."""
+    return jnp.asarray(value).astype(float_dtype())

@@ -6,6 +6,7 @@ from qjax.library._encoding import (
     angle_encoding,
     basis_encoding,
     iqp_encoding,
+    normalise,
 )
 from qjax.library._entanglement import ENTANGLEMENTS, entangled_pairs
 
@@ -17,5 +18,6 @@ __all__ = [
     "entangled_pairs",
     "hardware_efficient",
     "iqp_encoding",
+    "normalise",
     "strongly_entangling",
 ]

@@ -20,7 +20,13 @@ from qjax.circuit import StatePreparation as _StatePreparation
 from qjax.errors import EncodingError
 from qjax.library._entanglement import ENTANGLEMENTS, entangled_pairs
 
-__all__ = ["amplitude_encoding", "angle_encoding", "basis_encoding", "iqp_encoding"]
+__all__ = [
+    "amplitude_encoding",
+    "angle_encoding",
+    "basis_encoding",
+    "iqp_encoding",
+    "normalise",
+]
 
 _ROTATIONS: dict[str, Gate] = {"RX": RX.kind, "RY": RY.kind, "RZ": RZ.kind}
 _PREPARATION = _StatePreparation(np.array([1.0, 0.0]), 0).kind
@@ -80,12 +86,23 @@ def amplitude_encoding(x: ArrayLike, num_qubits: int | None = None) -> Circuit:
         EncodingError,
     )
     padding = [(0, 0)] * (values.ndim - 1) + [(0, 2**n - features)]
-    amplitudes = _normalise(jnp.pad(values, padding))
+    amplitudes = normalise(jnp.pad(values, padding))
     return Circuit.from_structure(_preparation(n), (), (amplitudes,))
 
 
-def _normalise(x: Array) -> Array:
-    """x / ||x||, and (1, 0, ..., 0) for the zero vector."""
+def normalise(x: Array) -> Array:
+    """Unit vectors x / ||x||; (1, 0, ..., 0), with zero gradient, for the zero vector.
+
+    Args:
+        x: (..., features) real.
+
+    Returns:
+        Array of the shape of `x`.
+
+    Example:
+        >>> normalise(jnp.array([3.0, 4.0])).round(2).tolist()
+        [0.6..., 0.8...]
+    """
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
     is_zero = largest == 0
     scaled = x / jnp.where(is_zero, 1, largest)  # so that no square under- or overflows

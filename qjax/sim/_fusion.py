@@ -6,11 +6,12 @@ tracing and compiling grows with the number of different blocks, not with the de
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from qjax._typing import complex_dtype
 from qjax.circuit import Channel, Gate, channel_arguments, kind_matrix
@@ -26,28 +27,67 @@ def reference_values(references: Sequence[Any], params: Sequence[Any]) -> Any:
     first = references[0]
     values = jnp.asarray(params[first.leaf])
     index = np.asarray([reference.index for reference in references])
-    if np.array_equal(index, np.arange(values.shape[-1])):
-        taken = values
-    else:
-        taken = values[index]
-    scaled = taken if first.scale == 1 else taken * first.scale
+    if not np.array_equal(index, np.arange(values.shape[-1])):
+        values = values.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    scaled = values if first.scale == 1 else values * first.scale
     return scaled if first.shift == 0 else scaled + first.shift
 
 
-def _template(block: Block) -> tuple:
-    """What two blocks must share for their matrices to be built together."""
+class _Piece(NamedTuple):
+    """A run of a block's factors whose matrix is built in one go.
+
+    Attributes:
+        form: "chain" (only matrices on single axes), "wide" (one matrix on several) or "fixed"
+            (anything without angles or arrays).
+        num_axes: of the block.
+        factors: on local axes, with every index into an array of angles set to zero: pieces that
+            agree up to here are built together.
+        positions: of the factors in the block.
+    """
+
+    form: str
+    num_axes: int
+    factors: tuple[Factor, ...]
+    positions: tuple[int, ...]
+
+
+def _localise(block: Block) -> tuple[Factor, ...]:
+    """The factors of a block on local axes, without the indices of their numbers."""
     local = {axis: i for i, axis in enumerate(block.axes)}
-    return (
-        len(block.axes),
-        tuple(
-            factor._replace(
-                axes=tuple(local[a] for a in factor.axes),
-                controls=tuple((local[a], v) for a, v in factor.controls),
-                references=tuple(r._replace(index=0) for r in factor.references),
-            )
-            for factor in block.factors
-        ),
+    return tuple(
+        factor._replace(
+            axes=tuple(local[a] for a in factor.axes),
+            controls=tuple((local[a], v) for a, v in factor.controls),
+            references=tuple(r._replace(index=0) for r in factor.references),
+        )
+        for factor in block.factors
     )
+
+
+def _is_constant(factor: Factor) -> bool:
+    return not factor.references and factor.data is None
+
+
+def _split(num_axes: int, factors: tuple[Factor, ...]) -> list[_Piece]:
+    """Cuts a block into pieces, the first to act first."""
+    runs: list[tuple[str, list[int]]] = []
+    for position, factor in enumerate(factors):
+        if len(factor.all_axes) == 1:
+            form = "chain"
+        else:
+            form = "fixed" if _is_constant(factor) else "wide"
+        if runs and runs[-1][0] == form and form != "wide":
+            runs[-1][1].append(position)
+        else:
+            runs.append((form, [position]))
+    pieces = []
+    for form, positions in runs:
+        chosen = tuple(factors[i] for i in positions)
+        constant = all(map(_is_constant, chosen))
+        pieces.append(
+            _Piece("fixed" if constant else form, num_axes, chosen, tuple(positions))
+        )
+    return pieces
 
 
 def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequence[Any]) -> list:
@@ -62,64 +102,111 @@ def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequenc
         Per block a (K, K) array, complex128 NumPy where it holds fixed gates only, and None for
         a direct block.
     """
-    groups: dict[tuple, list[int]] = {}
+    alike: dict[tuple, list[int]] = {}  # blocks of one form
     for i, block in enumerate(blocks):
         if not block.direct:
-            groups.setdefault(_template(block), []).append(i)
+            alike.setdefault((len(block.axes), _localise(block)), []).append(i)
+    pieces = {form: _split(*form) for form in alike}
+    users: dict[tuple, list[tuple[Block, tuple[int, ...]]]] = {}  # what each piece is built for
+    for form, members in alike.items():
+        for piece in pieces[form]:
+            rows = users.setdefault(piece[:3], [])
+            rows += [(blocks[i], piece.positions) for i in members]
+    built = {key: _build_piece(*key, rows, params, data) for key, rows in users.items()}
+    taken = dict.fromkeys(users, 0)
     matrices: list[Any] = [None] * len(blocks)
-    for (num_axes, factors), members in groups.items():
-        built = _build([blocks[i] for i in members], num_axes, factors, params, data)
+    for form, members in alike.items():
+        product: Any = None
+        for piece in pieces[form]:
+            matrix = built[piece[:3]]
+            if not _is_fixed(matrix):
+                start = taken[piece[:3]]
+                taken[piece[:3]] = start + len(members)
+                if matrix.shape[0] > len(members):
+                    matrix = matrix[start : start + len(members)]
+            product = matrix if product is None else _matmul(matrix, product)
         for position, i in enumerate(members):
-            fixed = isinstance(built, np.ndarray)
-            matrices[i] = built if fixed else built[position]
+            matrices[i] = product if _is_fixed(product) else product[position]
     return matrices
 
 
-def _build(
-    blocks: list[Block], num_axes: int, factors: tuple[Factor, ...], params: Any, data: Any
+def _build_piece(
+    form: str,
+    num_axes: int,
+    factors: tuple[Factor, ...],
+    rows: list[tuple[Block, tuple[int, ...]]],
+    params: Any,
+    data: Any,
 ) -> Any:
-    """Matrices (number of blocks, K, K) of blocks of one template; (K, K) NumPy if fixed."""
-    small = _factor_matrices(blocks, factors, params, data)
-    product = _Product(num_axes)
-    for factor, matrix in zip(factors, small, strict=True):
-        if factor.controls:
-            matrix = _add_controls(matrix, factor.controls)
-        product.multiply(matrix, factor.all_axes)
-    result = product.finish()
-    if isinstance(result, np.ndarray):
-        return result
-    size = 2**num_axes
-    return jnp.broadcast_to(result, (len(blocks), size, size))
+    """Matrices (number of rows, K, K) of one piece; (K, K) NumPy if it is fixed."""
+    entries = _entries(factors, rows, params, data)
+    if form == "chain":
+        whole = _chain(num_axes, factors, entries)
+        return jnp.broadcast_to(whole, (len(rows), *whole.shape[-2:]))
+    result: Any = None
+    for factor, entry in zip(factors, entries, strict=True):
+        matrix = _add_controls(_take(entry), factor.controls) if factor.controls else _take(entry)
+        matrix = _embed(matrix, factor.all_axes, num_axes)
+        result = matrix if result is None else matrix @ result
+    if form == "fixed":
+        return np.asarray(result)
+    return jnp.broadcast_to(result, (len(rows), *result.shape[-2:]))
 
 
-def _factor_matrices(
-    blocks: list[Block], factors: tuple[Factor, ...], params: Any, data: Any
+class _Row(NamedTuple):
+    """Matrix `row` of several that were built together, (rows, number of blocks, K, K)."""
+
+    table: Any
+    row: int
+
+
+def _take(entry: Any) -> Any:
+    return entry.table[entry.row] if isinstance(entry, _Row) else entry
+
+
+def _entries(
+    factors: tuple[Factor, ...],
+    rows: list[tuple[Block, tuple[int, ...]]],
+    params: Any,
+    data: Any,
 ) -> list[Any]:
-    """One matrix per factor: (K, K) if fixed, else (number of blocks, K, K)."""
-    alike: dict[tuple, list[int]] = {}
-    for position, factor in enumerate(factors):
-        key = (factor.form, factor.kind, factor.constant, factor.data, factor.detail,
-               factor.adjoint, factor.references)  # fmt: skip
-        alike.setdefault(key, []).append(position)
-    matrices: list[Any] = [None] * len(factors)
-    for positions in alike.values():
-        factor = factors[positions[0]]
-        if not factor.references:
-            matrix = _matrix(factor, (), data)
-            for position in positions:
-                matrices[position] = matrix
-            continue
+    """One matrix per factor: (K, K) if it has no angles, else a row of a table."""
+    alike: dict[Factor, list[int]] = {}
+    for i, factor in enumerate(factors):
+        alike.setdefault(factor._replace(axes=(), controls=()), []).append(i)
+    entries: list[Any] = [None] * len(factors)
+    for factor, members in alike.items():
         numbers = tuple(
             reference_values(
-                [b.factors[i].references[p] for i in positions for b in blocks], params
+                [b.factors[where[i]].references[p] for i in members for b, where in rows], params
             )
             for p in range(len(factor.references))
         )
-        built = _matrix(factor, numbers, data)
-        built = built.reshape((len(positions), len(blocks), *built.shape[1:]))
-        for row, position in enumerate(positions):
-            matrices[position] = built[row]
-    return matrices
+        matrix = _matrix(factor, numbers, data)
+        if numbers:
+            matrix = matrix.reshape((len(members), len(rows), *matrix.shape[1:]))
+        for row, i in enumerate(members):
+            entries[i] = _Row(matrix, row) if numbers else matrix
+    return entries
+
+
+def _chain(num_axes: int, factors: tuple[Factor, ...], entries: list[Any]) -> Any:
+    """Kronecker product over the axes of the product of the matrices on each.
+
+    The products are taken level by level, all axes at once.
+    """
+    chains: list[list[Any]] = [[] for _ in range(num_axes)]
+    for factor, entry in zip(factors, entries, strict=True):
+        chain = chains[factor.axes[0]]
+        if chain and _is_fixed(chain[-1]) and _is_fixed(entry):
+            chain[-1] = entry @ chain[-1]
+        else:
+            chain.append(entry)
+    product: Any = None
+    for level in range(max(map(len, chains))):
+        stacked = _stack_entries([c[level] if level < len(c) else np.eye(2) for c in chains])
+        product = stacked if product is None else _multiply_small(stacked, product)
+    return _kron(_to_jax(product))
 
 
 def _matrix(factor: Factor, numbers: tuple, data: Any) -> Any:
@@ -129,7 +216,8 @@ def _matrix(factor: Factor, numbers: tuple, data: Any) -> Any:
     kind = factor.kind
     extra = None if factor.data is None else data[factor.data]
     if isinstance(kind, Channel):
-        return kind.superoperator(*channel_arguments(kind, numbers, extra, factor.detail))
+        matrix = kind.superoperator(*channel_arguments(kind, numbers, extra, factor.detail))
+        return matrix if numbers or extra is not None else np.asarray(matrix)
     assert isinstance(kind, Gate)
     matrix = kind_matrix(kind, numbers, extra, factor.detail, factor.adjoint)
     return matrix.conj() if factor.form == "conjugate" else matrix
@@ -153,62 +241,57 @@ def _add_controls(matrix: Any, controls: tuple[tuple[int, int], ...]) -> Any:
     return whole.reshape((*matrix.shape[:-2], size * len(active), size * len(active)))
 
 
-class _Product:
-    """Product of matrices on some of k axes, the first one rightmost.
+def _is_fixed(entry: Any) -> bool:
+    return isinstance(entry, np.ndarray)
 
-    Neighbouring matrices on single axes are multiplied axis by axis and joined by one Kronecker
-    product; fixed matrices stay in NumPy until they meet one that is not.
-    """
 
-    def __init__(self, num_axes: int):
-        self.num_axes = num_axes
-        self.single: dict[int, Any] = {}
-        self.whole: Any = None
+def _stack_entries(entries: list[Any]) -> Any:
+    """Stacks 2 x 2 matrices, (number of entries, ..., 2, 2); without a copy where they are rows."""
+    if all(map(_is_fixed, entries)):
+        return np.stack(entries)
+    first = entries[0]
+    if isinstance(first, _Row):
+        rows = [e.row if isinstance(e, _Row) and e.table is first.table else -1 for e in entries]
+        step = rows[1] - rows[0] if len(rows) > 1 else 1
+        if step > 0 and rows == list(range(rows[0], rows[0] + step * len(rows), step)):
+            whole = step == 1 and len(rows) == first.table.shape[0]
+            return first.table if whole else first.table[rows[0] : rows[-1] + 1 : step]
+    matrices = [_to_jax(_take(entry)) for entry in entries]
+    shape = jnp.broadcast_shapes(*(m.shape for m in matrices))
+    dtype = jnp.result_type(*matrices)
+    return jnp.stack([jnp.broadcast_to(m, shape).astype(dtype) for m in matrices])
 
-    def multiply(self, matrix: Any, axes: tuple[int, ...]) -> None:
-        if len(axes) == 1:
-            (axis,) = axes
-            before = self.single.get(axis)
-            self.single[axis] = matrix if before is None else _matmul(matrix, before)
-            return
-        self._flush()
-        fixed = isinstance(matrix, np.ndarray)
-        if self.whole is None or fixed:
-            self._left(_embed(matrix, axes, self.num_axes))
-        else:
-            self.whole = _apply(self.whole, matrix, axes)
 
-    def _left(self, matrix: Any) -> None:
-        self.whole = matrix if self.whole is None else _matmul(matrix, self.whole)
+def _multiply_small(a: Any, b: Any) -> Any:
+    """Product of 2 x 2 matrices, written out so that it fuses with its neighbours."""
+    if _is_fixed(a) and _is_fixed(b):
+        return a @ b
+    a, b = _to_jax(a), _to_jax(b)
+    a, b = (m if m.ndim == 4 else m[:, None] for m in (a, b))  # (axes, blocks or 1, 2, 2)
+    return a[..., :, :1] * b[..., :1, :] + a[..., :, 1:] * b[..., 1:, :]
 
-    def _flush(self) -> None:
-        if not self.single:
-            return
-        result: Any = np.ones((1, 1))
-        for axis in range(self.num_axes):
-            result = _kron(result, self.single.get(axis, np.eye(2)))
-        self.single = {}
-        self._left(result)
 
-    def finish(self) -> Any:
-        self._flush()
-        return self.whole
+def _kron(stacked: Any) -> Any:
+    """Kronecker product of the matrices along the first axis."""
+    k = stacked.shape[0]
+    batch = stacked.shape[1:-2]
+    result: Any = 1
+    for axis in range(k):
+        shape = [1] * (2 * k)
+        shape[axis] = shape[k + axis] = 2
+        result = result * stacked[axis].reshape((*batch, *shape))
+    return result.reshape((*batch, 2**k, 2**k))
 
 
 def _matmul(a: Any, b: Any) -> Any:
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+    if _is_fixed(a) and _is_fixed(b):
         return a @ b
     a, b = _to_jax(a), _to_jax(b)
-    return jnp.matmul(a, b, precision="highest")
-
-
-def _kron(a: Any, b: Any) -> Any:
-    """Kronecker product of the last two axes."""
-    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
-        a, b = _to_jax(a), _to_jax(b)
-    product = a[..., :, None, :, None] * b[..., None, :, None, :]
-    rows, columns = a.shape[-2] * b.shape[-2], a.shape[-1] * b.shape[-1]
-    return product.reshape((*product.shape[:-4], rows, columns))
+    if jnp.iscomplexobj(a) == jnp.iscomplexobj(b):
+        return jnp.matmul(a, b, precision="highest")
+    if jnp.iscomplexobj(a):
+        return lax.complex(_matmul(a.real, b), _matmul(a.imag, b))
+    return lax.complex(_matmul(a, b.real), _matmul(a, b.imag))
 
 
 def _to_jax(matrix: Any) -> Any:

@@ -12,7 +12,9 @@ from qjax.sim._lowering import Factor, lower_density, lower_pure
 
 __all__ = ["Block", "Plan", "make_plan", "plan_blocks"]
 
-LARGEST_BLOCK = 4
+LARGEST_BLOCK = 4  # axes of a block that holds angles: its matrix is built at every step
+LARGEST_FIXED = 5  # axes of a block of fixed gates
+SMALL_STATE = 8  # axes up to which one pass over the state is cheap, whatever the block
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +80,19 @@ class _OpenBlock:
         self.closed = _acts_directly(factor)
 
     def accepts(self, axes: set[int], source: object, largest: int) -> bool:
-        if self.closed or len(self.axes | axes) > largest:
+        """Whether a factor on `axes` may join.
+
+        Fixed factors join blocks with angles only where these need not grow for them, so that
+        blocks of one ansatz keep one form and their matrices are built together.
+        """
+        union = len(self.axes | axes)
+        if self.closed or union > max(largest, len(axes)):
             return False
-        return source is None or self.source is None or self.source == source
+        if self.source == source:
+            return True
+        if source is None:
+            return union == len(self.axes)
+        return self.source is None and union <= LARGEST_BLOCK
 
     def add(self, factor: Factor, source: object) -> None:
         self.axes |= set(factor.all_axes)
@@ -113,9 +125,9 @@ def _source(factor: Factor) -> object:
 
 
 def plan_blocks(
-    factors: tuple[Factor, ...], data_leaves: frozenset[int], fuse: bool
+    factors: tuple[Factor, ...], num_axes: int, data_leaves: frozenset[int], fuse: bool
 ) -> tuple[Block, ...]:
-    """Groups factors into blocks of at most four axes, keeping the order on every axis.
+    """Groups factors into blocks of a few axes, keeping the order on every axis.
 
     Numbers from different arrays stay in different blocks: under vmap one of them may differ from
     sample to sample while the other is shared, and a block takes the batch axes of all its
@@ -123,15 +135,17 @@ def plan_blocks(
 
     Args:
         factors: in the order in which they act.
+        num_axes: binary axes of the state.
         data_leaves: arrays that hold inputs rather than trainable angles.
         fuse: if False every factor is a block of its own.
     """
+    largest_fixed = num_axes if num_axes <= SMALL_STATE else LARGEST_FIXED
     blocks: list[_OpenBlock] = []
     last: dict[int, int] = {}  # axis -> the last block on it
     for factor in factors:
         axes, source = set(factor.all_axes), _source(factor)
         is_input = any(reference.leaf in data_leaves for reference in factor.references)
-        largest = len(axes) if is_input else LARGEST_BLOCK
+        largest = largest_fixed if source is None else len(axes) if is_input else LARGEST_BLOCK
         chosen = None
         if fuse and not _acts_directly(factor):
             first = max((last.get(axis, -1) for axis in axes), default=-1)
@@ -170,4 +184,4 @@ def make_plan(structure: Structure, *, mixed: bool, fuse: bool = True) -> Plan:
     else:
         factors, num_axes = lower_pure(structure), structure.num_qubits
     inputs = frozenset(i for i, leaf in enumerate(structure.leaves) if leaf.is_data)
-    return Plan(structure, mixed, num_axes, plan_blocks(factors, inputs, fuse))
+    return Plan(structure, mixed, num_axes, plan_blocks(factors, num_axes, inputs, fuse))

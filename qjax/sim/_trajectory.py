@@ -27,7 +27,7 @@ class _Run:
 
     def __init__(self, structure: Structure, params: Sequence[Any], data: Sequence[Any]):
         self.inputs = frozenset(i for i, leaf in enumerate(structure.leaves) if leaf.is_data)
-        self.params, self.data = params, data
+        self.num_qubits, self.params, self.data = structure.num_qubits, params, data
         self.waiting: list[Factor] = []
         self.outcomes: dict[str, Array] = {}
         self.weight: Any = 1.0
@@ -41,7 +41,7 @@ class _Run:
 
     def flush(self) -> None:
         """Applies the gates that have gathered since the last random event."""
-        blocks = plan_blocks(tuple(self.waiting), self.inputs, fuse=True)
+        blocks = plan_blocks(tuple(self.waiting), self.num_qubits, self.inputs, fuse=True)
         self.state = run_blocks(blocks, self.params, self.data, self.state)
         self.waiting = []
 

@@ -22,6 +22,7 @@ from qjax.errors import RunError
 
 __all__ = ["LeafRecord", "as_record", "read_leaves", "write_leaves"]
 
+GROUP = "arrays.zarr"
 SMALL_BYTES = 1 << 16
 CHUNK_BYTES = 8 << 20
 KEY_PREFIX = "key:"
@@ -56,13 +57,13 @@ def as_record(name: str, leaf: Any) -> LeafRecord:
 
 
 def write_leaves(folder: Path, leaves: Mapping[str, Any]) -> list[LeafRecord]:
-    """Writes the leaves into a new Zarr group in `folder`.
+    """Writes the leaves into the new Zarr group `GROUP` in `folder`.
 
     Raises:
         RunError: if a leaf is not an array of numbers.
         OSError: if the disk refuses.
     """
-    group = zarr.open_group(folder, mode="w", zarr_format=3)
+    group = zarr.open_group(folder / GROUP, mode="w", zarr_format=3)
     packs: dict[str, list[np.ndarray]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
     records = []
@@ -83,13 +84,13 @@ def write_leaves(folder: Path, leaves: Mapping[str, Any]) -> list[LeafRecord]:
 
 def read_leaves(folder: Path, records: Sequence[LeafRecord]) -> dict[str, Any]:
     """Reads the leaves described by `records`; arrays are fresh and writable."""
-    group = zarr.open_group(folder, mode="r")
+    group = zarr.open_group(folder / GROUP, mode="r")
     stored = {record.array: _read_array(group, record.array) for record in records}
     return {record.name: _restore(record, stored[record.array]) for record in records}
 
 
 def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _key_implementation(leaf: Any) -> str:
@@ -127,7 +128,7 @@ def _restore_keys(record: LeafRecord, flat: np.ndarray) -> jax.Array:
     words = jax.random.key_data(jax.random.key(0, impl=implementation)).shape
     count = math.prod(record.shape) * math.prod(words)
     data = flat[record.offset : record.offset + count].reshape(*record.shape, *words)
-    return jax.random.wrap_key_data(data, impl=implementation)
+    return jax.random.wrap_key_data(jnp.asarray(data), impl=implementation)
 
 
 def _write_array(group: zarr.Group, name: str, data: np.ndarray) -> None:

@@ -141,7 +141,7 @@ def truncate_metrics(run_dir: str | Path, last_epoch: int) -> None:
     """
     for path in reversed(_parts(Path(run_dir) / FOLDER)):
         table = _read_part(path)
-        kept = table.filter(pc.less_equal(table["epoch"], last_epoch))
+        kept = table.filter(pc.field("epoch") <= last_epoch)
         if kept.num_rows == table.num_rows:
             continue
         if kept.num_rows:

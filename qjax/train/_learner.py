@@ -167,6 +167,6 @@ def _masked(tree: Any, trainable: Any) -> Any:
 
 def _strongly_typed(leaf: jax.Array) -> jax.Array:
     # A weakly typed leaf becomes strong in the first step, and the second would compile again.
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
     return jax.lax.convert_element_type(leaf, leaf.dtype)

@@ -1,0 +1,65 @@
+"""Minimal classical reading of expectation values."""
+
+import jax
+from flax import nnx
+
+from qjax._checks import check_positive_int
+from qjax._typing import Array, ArrayLike, as_float_array, float_dtype
+from qjax.errors import ModelError
+
+__all__ = ["DecodingLayer"]
+
+
+class DecodingLayer(nnx.Module):
+    """Scales expectation values from [-1, 1] to [0, 1], and projects them if asked to.
+
+    Args:
+        num_features: length of the inputs; needed for a projection only.
+        output_dim: length of the outputs; without it the values are scaled and handed on.
+        rngs: random streams; the projection takes "params". Needed for a projection only.
+
+    Attributes:
+        kernel: `nnx.Param` of shape (num_features, output_dim); no bias.
+
+    Raises:
+        ModelError: if a projection lacks `num_features` or `rngs`, or the inputs do not fit it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from qjax.nn import DecodingLayer
+        >>> DecodingLayer()(jnp.array([-1.0, 0.0, 1.0])).tolist()
+        [0.0, 0.5, 1.0]
+    """
+
+    def __init__(
+        self,
+        num_features: int | None = None,
+        output_dim: int | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+    ):
+        self.num_features, self.output_dim = num_features, output_dim
+        if output_dim is None:
+            return
+        check_positive_int(output_dim, name="output_dim", error=ModelError)
+        if num_features is None or rngs is None:
+            raise ModelError(
+                "Arguments `num_features` and `rngs` must be given for a projection to "
+                f"output_dim={output_dim}."
+            )
+        check_positive_int(num_features, name="num_features", error=ModelError)
+        init = jax.nn.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (num_features, output_dim), float_dtype()))
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Maps (..., num_features) to (..., output_dim), or to (..., num_features)."""
+        values = as_float_array(x)
+        scaled = (values + 1) / 2
+        if self.output_dim is None:
+            return scaled
+        if values.ndim == 0 or values.shape[-1] != self.num_features:
+            raise ModelError(
+                f"Argument `x` must have {self.num_features} features, but has shape "
+                f"{values.shape}."
+            )
+        return scaled @ self.kernel[...]

@@ -1,0 +1,129 @@
+"""What quantum layers have in common: how they encode, act, hand qubits on and are read.
+
+A layer can run alone, from numbers to numbers, or inside a `QuantumSequential`, which joins the
+circuits of its layers and passes the quantum state between them.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flax import nnx
+
+from qjax._checks import check_choice, check_num_qubits
+from qjax._typing import Array, ArrayLike, as_float_array
+from qjax.circuit import Circuit
+from qjax.errors import CircuitError, ModelError
+from qjax.library import amplitude_encoding, angle_encoding, iqp_encoding
+from qjax.observables import PauliSum
+
+__all__ = ["Encoding", "Executor", "QuantumLayer", "check_register", "pauli_features"]
+
+Executor = Callable[[Circuit, Sequence[PauliSum]], Array]
+"""Computes expectation values (..., m) of m observables after a circuit with batch axes (...)."""
+
+Encoding = str | Callable[[Array], Circuit]
+
+_ENCODINGS = ("amplitude", "angle", "iqp")
+
+
+def check_register(num_qubits: Any) -> int:
+    """Returns `num_qubits` if it is a register size; raises ModelError if not."""
+    try:
+        return check_num_qubits(num_qubits)
+    except CircuitError as error:
+        raise ModelError(str(error)) from None
+
+
+def pauli_features(qubits: Sequence[int], bases: Sequence[str]) -> list[PauliSum]:
+    """The Pauli letters of every qubit, basis by basis: all of the first, then all of the next."""
+    return [PauliSum((((qubit, basis),),), [1.0]) for basis in bases for qubit in qubits]
+
+
+def check_bases(bases: Sequence[str]) -> tuple[str, ...]:
+    """Returns the measurement bases as a tuple; raises ModelError unless they are X, Y or Z."""
+    result = tuple(bases)
+    if not result or len(set(result)) != len(result) or not set(result) <= {"X", "Y", "Z"}:
+        raise ModelError(
+            "Argument `measurement_bases` must hold distinct letters of 'X', 'Y', 'Z', "
+            f"but is {bases!r}."
+        )
+    return result
+
+
+class QuantumLayer(nnx.Module):
+    """Base of the layers whose work is a circuit.
+
+    A layer says four things: how numbers enter it (`encode`), its own operations (`circuit`),
+    which qubits it hands on (`kept_qubits`), and how numbers leave it (`measure`).
+    """
+
+    num_qubits: int
+
+    def encode(self, x: ArrayLike) -> Circuit:
+        """Circuit that puts inputs (..., features) into the layer's qubits.
+
+        Raises:
+            ModelError: if the inputs do not fit the qubits.
+        """
+        raise ModelError(
+            f"{type(self).__name__} has no encoding and cannot be the first layer. "
+            "Put a QuantumFeatureExtractor before it in a QuantumSequential."
+        )
+
+    def circuit(self) -> Circuit:
+        """The layer's own operations, on qubits 0 to num_qubits - 1."""
+        return Circuit(self.num_qubits)
+
+    @property
+    def kept_qubits(self) -> tuple[int, ...]:
+        """Qubits that the next layer of a `QuantumSequential` acts on, in order."""
+        return tuple(range(self.num_qubits))
+
+    def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
+        """Reads the numbers out after `circuit`, of which this layer's qubits are `qubits`."""
+        raise ModelError(
+            f"{type(self).__name__} reads nothing out and cannot be the last layer. "
+            "Put a QuantumReadout or a QuantumFeatureExtractor after it."
+        )
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """Runs the layer alone: encodes (..., features), acts, and reads out (..., outputs)."""
+        return self.measure(self.encode(x) + self.circuit(), tuple(range(self.num_qubits)))
+
+
+def encode_features(x: ArrayLike, encoding: Encoding, num_qubits: int) -> Circuit:
+    """Applies an encoding by name or function to inputs (..., features).
+
+    Raises:
+        ModelError: if the number of features does not fit the qubits.
+    """
+    array = as_float_array(x)
+    features = array.shape[-1] if array.ndim else 0
+    if not isinstance(encoding, str):
+        circuit = encoding(array)
+        if circuit.num_qubits != num_qubits:
+            raise ModelError(
+                f"Argument `encoding` must return a circuit on {num_qubits} qubits, but returns "
+                f"one on {circuit.num_qubits}."
+            )
+        return circuit
+    if encoding == "amplitude":
+        if not 0 < features <= 2**num_qubits:
+            raise ModelError(
+                f"Argument `x` must have between 1 and {2**num_qubits} features for amplitude "
+                f"encoding on {num_qubits} qubits, but has shape {array.shape}."
+            )
+        return amplitude_encoding(array, num_qubits)
+    if features != num_qubits:
+        raise ModelError(
+            f"Argument `x` must have {num_qubits} features, one per qubit, for {encoding} "
+            f"encoding, but has shape {array.shape}."
+        )
+    return angle_encoding(array) if encoding == "angle" else iqp_encoding(array)
+
+
+def check_encoding(encoding: Any) -> Encoding:
+    """Returns the encoding; raises ModelError unless it is a known name or callable."""
+    if not callable(encoding):
+        check_choice(encoding, _ENCODINGS, name="encoding", error=ModelError)
+    return encoding

@@ -1,0 +1,107 @@
+"""From a quantum state to class scores."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from qjax._checks import check_choice, check_positive_int
+from qjax._typing import Array, ArrayLike
+from qjax.circuit import Circuit
+from qjax.errors import ModelError
+from qjax.library import angle_encoding
+from qjax.nn._angle import Angle, Initializer, uniform_angles
+from qjax.nn._layer import (
+    Encoding,
+    QuantumLayer,
+    check_bases,
+    check_encoding,
+    check_register,
+    encode_features,
+    pauli_features,
+)
+from qjax.sim import expectation, probabilities
+
+__all__ = ["QuantumReadout"]
+
+_KINDS = ("computational", "expectation")
+
+
+class QuantumReadout(QuantumLayer):
+    """A trainable RY on every qubit, then a measurement that scores the classes.
+
+    `computational`: outcome c of a measurement of all qubits stands for class c; the
+    probabilities of the first `num_classes` outcomes are renormalised and returned as logarithms,
+
+        log((p_c + eps) / sum_d (p_d + eps)),
+
+    eps being the machine epsilon of the working dtype, so that an outcome of probability zero has
+    a finite score and gradient. `expectation`: the expectation values of the qubits in the given
+    bases, basis-major, of which the first `num_classes` are the scores (logits).
+
+    Args:
+        num_qubits: n.
+        num_classes: at most 2**n, or n * bases for `expectation`.
+        kind: "computational" or "expectation".
+        measurement_bases: letters of "Z", "X", "Y", for `expectation`.
+        encoding: of the inputs when the layer runs alone, as in `QuantumFeatureExtractor`.
+        angle_init: draws the angles from a key and a shape.
+        rngs: random streams; the angles take "params".
+
+    Attributes:
+        theta: `Angle` of shape (n,).
+
+    Raises:
+        ModelError: if the classes do not fit the qubits, or an argument is out of range.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from qjax.nn import QuantumReadout
+        >>> readout = QuantumReadout(2, num_classes=3, rngs=nnx.Rngs(0))
+        >>> scores = readout(jnp.array([0.3, 0.4]))
+        >>> scores.shape, round(float(jnp.exp(scores).sum()), 5)
+        ((3,), 1.0)
+    """
+
+    def __init__(
+        self,
+        num_qubits: int,
+        num_classes: int,
+        kind: str = "computational",
+        *,
+        measurement_bases: tuple[str, ...] = ("Z", "X", "Y"),
+        encoding: Encoding = "angle",
+        angle_init: Initializer = uniform_angles,
+        rngs: nnx.Rngs,
+    ):
+        check_choice(kind, _KINDS, name="kind", error=ModelError)
+        self.num_qubits = check_register(num_qubits)
+        self.num_classes = check_positive_int(num_classes, name="num_classes", error=ModelError)
+        self.kind = kind
+        self.measurement_bases = check_bases(measurement_bases)
+        self.encoding = check_encoding(encoding)
+        computational = kind == "computational"
+        largest = 2**num_qubits if computational else num_qubits * len(self.measurement_bases)
+        if num_classes > largest:
+            what = "outcomes" if computational else "expectation values"
+            raise ModelError(
+                f"Argument `num_classes` must be at most {largest}, the number of {what} of "
+                f"{num_qubits} qubits, but is {num_classes}. Use more qubits."
+            )
+        self.theta = Angle(angle_init(rngs.params(), (self.num_qubits,)))
+
+    def encode(self, x: ArrayLike) -> Circuit:
+        """Circuit that puts inputs (..., features) into the qubits."""
+        return encode_features(x, self.encoding, self.num_qubits)
+
+    def circuit(self) -> Circuit:
+        """The trainable RY layer."""
+        return angle_encoding(self.theta[...], "RY")
+
+    def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
+        """Scores (..., num_classes)."""
+        if self.kind == "expectation":
+            values = expectation(circuit, pauli_features(qubits, self.measurement_bases))
+            return values[..., : self.num_classes]
+        chances = probabilities(circuit, qubits)[..., : self.num_classes]
+        safe = jnp.maximum(chances, 0) + jnp.finfo(chances.dtype).eps
+        return jnp.log(safe) - jnp.log(jnp.sum(safe, axis=-1, keepdims=True))

@@ -1,0 +1,82 @@
+"""Coherent composition: one circuit for a whole stack of quantum layers."""
+
+from functools import reduce
+
+from flax import nnx
+
+from qjax._typing import Array, ArrayLike
+from qjax.circuit import Circuit
+from qjax.errors import ModelError
+from qjax.nn._layer import QuantumLayer
+
+__all__ = ["QuantumSequential"]
+
+
+class QuantumSequential(QuantumLayer):
+    """Runs quantum layers one after another on one quantum state, not on numbers.
+
+    The first layer encodes the inputs, every layer adds its operations on the qubits that the one
+    before handed on, and the last one is read out. Nothing is measured in between: qubits that a
+    pooling layer drops are traced out because nobody looks at them again.
+
+    Args:
+        *layers: quantum layers; each must have as many qubits as the one before keeps.
+
+    Raises:
+        ModelError: if there are no layers, or neighbours do not fit.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from flax import nnx
+        >>> from qjax import nn
+        >>> rngs = nnx.Rngs(0)
+        >>> stack = nn.QuantumSequential(
+        ...     nn.QuantumFeatureExtractor(4, rngs=rngs),
+        ...     nn.QuantumPooling(4),
+        ...     nn.QuantumReadout(2, num_classes=3, rngs=rngs),
+        ... )
+        >>> stack(jnp.ones((5, 16))).shape
+        (5, 3)
+    """
+
+    def __init__(self, *layers: QuantumLayer):
+        if not layers:
+            raise ModelError("Argument `layers` must hold at least one layer, but is empty.")
+        for before, after in zip(layers, layers[1:], strict=False):
+            if len(before.kept_qubits) != after.num_qubits:
+                raise ModelError(
+                    f"{type(after).__name__} has {after.num_qubits} qubits, but the "
+                    f"{type(before).__name__} before it keeps {len(before.kept_qubits)}."
+                )
+        self.layers = nnx.List(layers)
+        self.num_qubits = layers[0].num_qubits
+
+    def _places(self) -> list[tuple[int, ...]]:
+        """The qubits of every layer, and of what comes after the last, in the register."""
+        places = [tuple(range(self.num_qubits))]
+        for layer in self.layers:
+            places.append(tuple(places[-1][i] for i in layer.kept_qubits))
+        return places
+
+    @property
+    def kept_qubits(self) -> tuple[int, ...]:
+        """Qubits that the last layer hands on."""
+        return self._places()[-1]
+
+    def encode(self, x: ArrayLike) -> Circuit:
+        """Circuit with which the first layer encodes inputs (..., features)."""
+        return self.layers[0].encode(x)
+
+    def circuit(self) -> Circuit:
+        """The operations of all layers."""
+        size = self.num_qubits
+        parts = [
+            layer.circuit().on(place, size)
+            for layer, place in zip(self.layers, self._places(), strict=False)
+        ]
+        return reduce(lambda a, b: a + b, parts)
+
+    def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
+        """What the last layer reads."""
+        place = self._places()[len(self.layers) - 1]
+        return self.layers[-1].measure(circuit, tuple(qubits[i] for i in place))

@@ -1,0 +1,48 @@
+"""Ready-made models by name; each rebuilds from its name and two numbers, without pickle.
+
+A model maps (batch, num_features) to (batch, num_classes) logarithms of class probabilities, up to
+a constant per sample.
+"""
+
+from collections.abc import Callable
+
+from flax import nnx
+
+from qjax.errors import ModelError
+from qjax.nn.models._quantum_features import quantum_features
+from qjax.nn.models._quantum_first import quantum_first
+
+__all__ = ["DEFAULT", "MODELS", "create", "quantum_features", "quantum_first"]
+
+MODELS: dict[str, Callable[..., nnx.Module]] = {
+    "quantum-features": quantum_features,
+    "quantum-first": quantum_first,
+}
+
+DEFAULT = "quantum-features"
+
+
+def create(name: str, *, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Module:
+    """Builds a model by name.
+
+    Args:
+        name: one of `MODELS`.
+        num_features: length of the inputs.
+        num_classes: length of the outputs.
+        rngs: random streams for the initial parameters.
+
+    Raises:
+        ModelError: on an unknown name, or if the classes do not fit the model.
+
+    Example:
+        >>> from flax import nnx
+        >>> from qjax.nn import models
+        >>> model = models.create(
+        ...     "quantum-first", num_features=64, num_classes=10, rngs=nnx.Rngs(0)
+        ... )
+        >>> model(jax.numpy.ones((2, 64))).shape
+        (2, 10)
+    """
+    if name not in MODELS:
+        raise ModelError(f"Argument `name` must be one of {sorted(MODELS)}, but is {name!r}.")
+    return MODELS[name](num_features=num_features, num_classes=num_classes, rngs=rngs)

@@ -1,0 +1,35 @@
+"""Quantum features under a small linear readout."""
+
+from flax import nnx
+
+from qjax.nn._decoding import DecodingLayer
+from qjax.nn._encoding import EncodingLayer
+from qjax.nn._feature_extractor import QuantumFeatureExtractor
+
+__all__ = ["quantum_features"]
+
+
+def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
+    """Amplitude encoding, ten layers of a trainable circuit, Z, X and Y of every qubit, a kernel.
+
+    Args:
+        num_features: length of the inputs.
+        num_classes: length of the outputs.
+        rngs: random streams for the initial parameters.
+
+    Example:
+        >>> from flax import nnx
+        >>> from qjax.nn.models import quantum_features
+        >>> model = quantum_features(num_features=64, num_classes=10, rngs=nnx.Rngs(0))
+        >>> [type(layer).__name__ for layer in model.layers]
+        ['EncodingLayer', 'QuantumFeatureExtractor', 'DecodingLayer']
+    """
+    num_qubits = max(1, num_features.bit_length())
+    extractor = QuantumFeatureExtractor(
+        num_qubits, depth=10, ansatz="strongly_entangling", rngs=rngs
+    )
+    return nnx.Sequential(
+        EncodingLayer(2**num_qubits, keep_norm=True),
+        extractor,
+        DecodingLayer(3 * num_qubits, num_classes, rngs=rngs),
+    )

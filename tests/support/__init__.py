@@ -1,0 +1,1 @@
+"""What the tests share: the NumPy oracle, closed-form systems, Hypothesis strategies."""

@@ -1,0 +1,141 @@
+"""The public names, exactly: a name that comes, goes or moves shows up here and in the docs."""
+
+import importlib
+import inspect
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+import qjax as qj
+from qjax.circuit import GateConstructor
+from qjax.cli._app import app
+
+API_PAGES = Path(__file__).resolve().parents[1] / "docs" / "api"
+
+NAMESPACES = {
+    "qjax": """
+        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Circuit Depolarizing Evolution
+        GeneralizedAmplitudeDamping H I ISWAP Kraus Measure NoiseModel Operation P Parameter
+        PauliChannel PauliRotation PauliSum PhaseDamping PhaseFlip QjaxError RX RXX RY RYY RZ RZZ
+        ReadoutError Reset S SWAP SX StatePreparation T ThermalRelaxation U Unitary X Y Z
+        amplitude_encoding angle_encoding basis_encoding checked counts density_matrix expectation
+        fidelity hardware_efficient insert_noise iqp_encoding partial_trace probabilities purity
+        renyi_entropy sample statevector strongly_entangling trace_distance variance
+        von_neumann_entropy
+    """,
+    "qjax.circuit": """
+        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Channel Circuit Depolarizing
+        Evolution Gate GateConstructor GeneralizedAmplitudeDamping H I ISWAP Instruction Kind Kraus
+        Leaf Measure Operation P Parameter PauliChannel PauliRotation PhaseDamping PhaseFlip RX RXX
+        RY RYY RZ RZZ ReadoutError Reference Reset S SWAP SX Slot StatePreparation Step Structure T
+        ThermalRelaxation U Unitary X Y Z channel_arguments is_noisy kind_matrix
+    """,
+    "qjax.data": """
+        DATASETS Dataset DatasetInfo dataset_info fashion_mnist_folder load load_digits
+        load_fashion_mnist mean_pool read_idx stratified_split
+    """,
+    "qjax.errors": """
+        CircuitError DataError EncodingError ModelError ObservableError QjaxError RunError
+        StateError
+    """,
+    "qjax.library": """
+        ENTANGLEMENTS amplitude_encoding angle_encoding basis_encoding entangled_pairs
+        hardware_efficient iqp_encoding strongly_entangling
+    """,
+    "qjax.linalg": """
+        apply_matrix as_state diagonal_phases fidelity is_density_matrix merge_axes num_qubits_of
+        partial_trace purity renyi_entropy safe_sqrt trace_distance von_neumann_entropy
+    """,
+    "qjax.measure": """
+        confuse index_bits marginal sample_indices state_probabilities word_expectations
+    """,
+    "qjax.observables": """
+        PAULI_MATRICES PauliSum PauliWord SupportsPauliSum as_pauli_sum word_matrix
+    """,
+    "qjax.sim": """
+        Block Plan counts density_matrix expectation make_plan partial_trace probabilities sample
+        statevector variance
+    """,
+    "qjax.storage": """
+        Checkpoint METRICS_SCHEMA METRICS_VERSION MetricsWriter disk_errors list_checkpoints
+        load_checkpoint prune_checkpoints read_metrics remove_unfinished save_checkpoint
+        truncate_metrics write_atomic
+    """,
+    "qjax.train": """
+        Batch CheckpointSink EpochResult Evaluation FitResult Learner MetricSink ProgressSink
+        StepMetrics Totals TrainState batches count_batches epoch_order evaluate fit
+    """,
+    "qjax.transforms": "NoiseModel insert_noise",
+}
+
+
+def public_objects() -> list[tuple[str, Any]]:
+    """Every public name with its namespace, and what it stands for."""
+    return [
+        (f"{namespace}.{name}", getattr(importlib.import_module(namespace), name))
+        for namespace, names in NAMESPACES.items()
+        for name in names.split()
+    ]
+
+
+def page_of(namespace: str) -> str:
+    name = "index" if namespace == "qjax" else namespace.removeprefix("qjax.")
+    return (API_PAGES / f"{name}.md").read_text("utf-8")
+
+
+def test_every_namespace_is_listed() -> None:
+    root = Path(qj.__path__[0])
+    folders = {f"qjax.{path.parent.name}" for path in root.glob("*/__init__.py")}
+    assert folders - {"qjax.cli"} == set(NAMESPACES) - {"qjax", "qjax.errors"}
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_public_names(namespace: str) -> None:
+    names = importlib.import_module(namespace).__all__
+    assert sorted(names) == NAMESPACES[namespace].split()
+
+
+@pytest.mark.parametrize("name", sorted(set(qj.__all__) - {"checked"}))
+def test_core_name_is_that_of_its_namespace(name: str) -> None:
+    public = [(path, value) for path, value in public_objects() if path.count(".") == 2]
+    homes = [value for path, value in public if path.endswith(f".{name}")]
+    assert getattr(qj, name) in homes
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), public_objects(), ids=[path for path, _ in public_objects()]
+)
+def test_name_is_in_the_docs(path: str, value: Any) -> None:
+    """By a mkdocstrings directive and a docstring; a core name and a constant also by name."""
+    namespace, _, name = path.rpartition(".")
+    page = page_of(namespace)
+    if namespace == "qjax":
+        assert re.search(rf"[` ]{name}[` ]", page), f"docs/api/index.md does not name {name}"
+    elif isinstance(value, GateConstructor):
+        row = f"| `{name}{inspect.signature(value)}` | {value.formula} |"
+        assert row.replace("|0", r"\|0").replace("|1", r"\|1") in page
+    elif callable(value) and not isinstance(value, types.GenericAlias):
+        assert f"::: {namespace}\n" in page
+        assert inspect.getdoc(value)
+    else:
+        assert f"`{name}`" in page
+
+
+def test_command_line_is_in_the_docs() -> None:
+    """Each command has a section, and each option a row in it, on the page of the command."""
+    sections = re.split(r"^## qjax ", page_of("qjax.cli"), flags=re.MULTILINE)[1:]
+    described = {
+        section.split()[0]: set(re.findall(r"^\| `(--[a-z-]+)` \|", section, re.MULTILINE))
+        for section in sections
+    }
+    commands = typer.main.get_command(app)
+    assert isinstance(commands, typer.core.TyperGroup)
+    actual = {
+        name: {option for p in command.params for option in p.opts if option.startswith("--")}
+        for name, command in commands.commands.items()
+    }
+    assert described == actual
