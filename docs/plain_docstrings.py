@@ -1,4 +1,8 @@
-"""Griffe extension: in docstrings 2**n, <a|b> and x[i][j] are formulas and not Markdown."""
+"""Griffe extension: how the docstrings of qjax are read.
+
+In them 2**n, <a|b> and x[i][j] are formulas and not Markdown, and `Example:` heads a section of
+examples, which Griffe knows as `Examples:`.
+"""
 
 import re
 from typing import Any
@@ -7,6 +11,7 @@ import griffe
 
 CODE = re.compile(r"(``.+?``|`[^`]+`|^ *>>> .*?(?:\n *\n|\Z))", re.MULTILINE | re.DOTALL)
 POWER = re.compile(r"(?<=[\w)\]])\*{1,2}(?=[\w(-])")
+EXAMPLE = re.compile(r"^Example:$", re.MULTILINE)
 INDEX = re.compile(r"(?<=[\w\]])\[")
 BRA = re.compile(r"<(?=[\w/!?])")
 
@@ -21,8 +26,8 @@ def escape(text: str) -> str:
 
 
 class PlainDocstrings(griffe.Extension):
-    """Applies `escape` to every docstring."""
+    """Prepares every docstring."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
-            obj.docstring.value = escape(obj.docstring.value)
+            obj.docstring.value = EXAMPLE.sub("Examples:", escape(obj.docstring.value))

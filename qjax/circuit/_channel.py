@@ -114,7 +114,7 @@ def _pauli_probabilities(words: tuple[str, ...], *p: Array) -> Array:
 def _pauli_superoperator(words: tuple[str, ...], *p: Array) -> Array:
     operators = _word_operators(("I" * len(words[0]), *words))
     table = np.stack([np.kron(k, k.conj()) for k in operators])
-    table = table.real if not table.imag.any() else table
+    table = table if np.imag(table).any() else np.real(table)
     weights = _pauli_probabilities(words, *p)
     return jnp.tensordot(weights, jnp.asarray(table, _matching(weights, table)), axes=1)
 

@@ -204,9 +204,7 @@ class Circuit:
                 f"Argument `qubits` must name {self.num_qubits} qubits, but is {where!r}."
             )
         check_qubits_in_range(where, size, what="Circuit.on")
-        return Circuit.from_structure(
-            relabel(self.structure, where, size), self.params, self.data
-        )
+        return Circuit.from_structure(relabel(self.structure, where, size), self.params, self.data)
 
     @property
     def parameters(self) -> dict[str, tuple[int, ...]]:

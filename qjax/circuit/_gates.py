@@ -77,11 +77,9 @@ class GateConstructor:
 
 def _row(
     name: str, formula: str, matrix: Any, parameters: tuple[str, ...] = (), num_targets: int = 1,
-    **flags: bool,
+    **flags: Any,
 ) -> GateConstructor:  # fmt: skip
-    kind = Gate(
-        name=name, num_targets=num_targets, parameters=parameters, matrix=matrix, **flags
-    )
+    kind = Gate(name=name, num_targets=num_targets, parameters=parameters, matrix=matrix, **flags)
     return GateConstructor(kind, 0, formula)
 
 
@@ -153,24 +151,21 @@ _SQRT_HALF = np.sqrt(0.5)
 _SWAP = np.eye(4, dtype=complex)[[0, 2, 1, 3]]
 _ISWAP = np.diag([1, 1j, 1j, 1]) @ _SWAP
 
-_SELF = {"hermitian": True}
-_TURN = {"rotation": True}
-
 # fmt: off
-I = _row("I", "the identity", PAULI_MATRICES["I"], diagonal=True, real=True, **_SELF)  # noqa: E741
-X = _row("X", "[[0, 1], [1, 0]]", PAULI_MATRICES["X"], real=True, **_SELF)
-Y = _row("Y", "[[0, -i], [i, 0]]", PAULI_MATRICES["Y"], **_SELF)
-Z = _row("Z", "diag(1, -1)", PAULI_MATRICES["Z"], diagonal=True, real=True, **_SELF)
-H = _row("H", "[[1, 1], [1, -1]] / sqrt(2)", np.array([[1, 1], [1, -1 + 0j]]) * _SQRT_HALF, real=True, **_SELF)
+I = _row("I", "the identity", PAULI_MATRICES["I"], diagonal=True, real=True, hermitian=True)  # noqa: E741
+X = _row("X", "[[0, 1], [1, 0]]", PAULI_MATRICES["X"], real=True, hermitian=True)
+Y = _row("Y", "[[0, -i], [i, 0]]", PAULI_MATRICES["Y"], hermitian=True)
+Z = _row("Z", "diag(1, -1)", PAULI_MATRICES["Z"], diagonal=True, real=True, hermitian=True)
+H = _row("H", "[[1, 1], [1, -1]] / sqrt(2)", np.array([[1, 1], [1, -1 + 0j]]) * _SQRT_HALF, real=True, hermitian=True)
 S = _row("S", "diag(1, i)", np.diag([1, 1j]), diagonal=True)
 T = _row("T", "diag(1, exp(i pi/4))", np.diag([1, np.exp(0.25j * np.pi)]), diagonal=True)
 SX = _row("SX", "[[1+i, 1-i], [1-i, 1+i]] / 2, a square root of X", np.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2)
-RX = _row("RX", "exp(-i theta/2 X)", _rx, ("theta",), **_TURN)
-RY = _row("RY", "exp(-i theta/2 Y)", _ry, ("theta",), real=True, **_TURN)
-RZ = _row("RZ", "exp(-i theta/2 Z)", _rz, ("theta",), diagonal=True, **_TURN)
-P = _row("P", "diag(1, exp(i phi))", _p, ("phi",), diagonal=True, **_TURN)
+RX = _row("RX", "exp(-i theta/2 X)", _rx, ("theta",), rotation=True)
+RY = _row("RY", "exp(-i theta/2 Y)", _ry, ("theta",), real=True, rotation=True)
+RZ = _row("RZ", "exp(-i theta/2 Z)", _rz, ("theta",), diagonal=True, rotation=True)
+P = _row("P", "diag(1, exp(i phi))", _p, ("phi",), diagonal=True, rotation=True)
 U = _row("U", "[[c, -exp(i lam) s], [exp(i phi) s, exp(i (phi + lam)) c]], c, s = cos, sin(theta/2)", _u, ("theta", "phi", "lam"))
-SWAP = _row("SWAP", "exchanges two qubits", _SWAP, (), 2, real=True, **_SELF)
+SWAP = _row("SWAP", "exchanges two qubits", _SWAP, (), 2, real=True, hermitian=True)
 ISWAP = _row("ISWAP", "exchanges two qubits, with a factor i on |01> and |10>", _ISWAP, (), 2)
 RXX = _rotation_row("RXX", "XX")
 RYY = _rotation_row("RYY", "YY")
@@ -268,9 +263,7 @@ def _exponential(detail: tuple, *angles: Array) -> Array:
     )
 
 
-_EVOLUTION = Gate(
-    name="Evolution", num_targets=None, parameters=None, matrix=_exponential, rotation=True
-)
+_EVOLUTION = Gate(name="Evolution", num_targets=None, parameters=None, matrix=_exponential)
 
 _LARGEST_EXACT = 6
 
@@ -322,9 +315,7 @@ def Evolution(
     qubits = hamiltonian.qubits
     if not qubits:
         raise CircuitError("Argument `H` must act on at least one qubit, but is a constant.")
-    words = tuple(
-        "".join(dict(word).get(q, "I") for q in qubits) for word in hamiltonian.words
-    )
+    words = tuple("".join(dict(word).get(q, "I") for q in qubits) for word in hamiltonian.words)
     if all(_commute(a, b) for a, b in combinations(words, 2)):
         scheme: tuple[int, int] | None = (1, 1)
     elif method == "trotter" or (method == "auto" and len(qubits) > _LARGEST_EXACT):

@@ -20,9 +20,9 @@ _RESET_KRAUS = np.array([[[1, 0], [0, 0]], [[0, 1], [0, 0]]])
 _RESET = Channel(
     name="Reset",
     kraus=lambda: jnp.asarray(_RESET_KRAUS),
-    superoperator=lambda: np.einsum("mij,mkl->ikjl", _RESET_KRAUS, _RESET_KRAUS)
-    .reshape(4, 4)
-    .astype(float),
+    superoperator=lambda: (
+        np.einsum("mij,mkl->ikjl", _RESET_KRAUS, _RESET_KRAUS).reshape(4, 4).astype(float)
+    ),
 )
 
 

@@ -1,6 +1,6 @@
 """Named slots for angles that are given later."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -20,7 +20,8 @@ class Slot:
     shift: float = 0.0
 
     def _affine(self, scale: float, shift: float) -> "Slot":
-        return replace(self, scale=self.scale * scale, shift=self.shift * scale + shift)
+        shifted = self.shift * scale + shift
+        return Slot(self.name, self.shape, self.index, self.scale * scale, shifted)
 
     def __mul__(self, factor: float) -> "Slot":
         return self._affine(_as_float(factor), 0.0)

@@ -227,7 +227,6 @@ def relabel(structure: Structure, qubits: tuple[int, ...], num_qubits: int) -> S
 def is_noisy(structure: Structure) -> bool:
     """Whether any step turns pure states into mixed ones."""
     return any(
-        isinstance(step.kind, Channel)
-        or (step.kind.name == "Measure" and step.detail[1] is None)
+        isinstance(step.kind, Channel) or (step.kind.name == "Measure" and step.detail[1] is None)
         for step in structure.steps
     )

@@ -1,4 +1,4 @@
-"""Functions of states: expectation values, probabilities and samples of kets and density matrices."""
+"""Functions of states: expectation values, probabilities and samples."""
 
 from qjax.measure._expectation import word_expectations
 from qjax.measure._probabilities import confuse, marginal, state_probabilities

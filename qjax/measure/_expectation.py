@@ -98,4 +98,3 @@ def _apply_word(state: Array, word: PauliWord, factors: Any) -> Array:
     if is_density_matrix(state):
         return jnp.trace(moved).real
     return jnp.vdot(state, moved).real
-

@@ -58,7 +58,7 @@ class EncodingLayer(nnx.Module):
             )
 
     def __call__(self, x: ArrayLike) -> Array:
-        """Maps (..., features) to unit vectors (..., target_dim); the zero vector to (1, 0, ...)."""
+        """Maps (..., features) to unit vectors (..., target_dim), zeros to (1, 0, ..., 0)."""
         values = as_float_array(x)
         room = self.target_dim - self.keep_norm
         if self.reduction == "mean_pool":

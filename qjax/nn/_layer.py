@@ -7,6 +7,7 @@ circuits of its layers and passes the quantum state between them.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from qjax._checks import check_choice, check_num_qubits
@@ -36,7 +37,7 @@ def check_register(num_qubits: Any) -> int:
 
 def pauli_features(qubits: Sequence[int], bases: Sequence[str]) -> list[PauliSum]:
     """The Pauli letters of every qubit, basis by basis: all of the first, then all of the next."""
-    return [PauliSum((((qubit, basis),),), [1.0]) for basis in bases for qubit in qubits]
+    return [PauliSum((((qubit, basis),),), np.ones(1)) for basis in bases for qubit in qubits]
 
 
 def check_bases(bases: Sequence[str]) -> tuple[str, ...]:
@@ -124,6 +125,6 @@ def encode_features(x: ArrayLike, encoding: Encoding, num_qubits: int) -> Circui
 
 def check_encoding(encoding: Any) -> Encoding:
     """Returns the encoding; raises ModelError unless it is a known name or callable."""
-    if not callable(encoding):
+    if isinstance(encoding, str) or not callable(encoding):
         check_choice(encoding, _ENCODINGS, name="encoding", error=ModelError)
-    return encoding
+    return encoding  # pyright: ignore[reportReturnType]  a callable is trusted to return a circuit

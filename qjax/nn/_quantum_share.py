@@ -74,4 +74,5 @@ def _operations(function: Callable[..., Array], model: nnx.Module, x: Any) -> fl
     """Floating-point operations of a value and its gradient in parameters and inputs."""
     graph, state = nnx.split(model)
     gradient = jax.value_and_grad(lambda s, inputs: function(graph, s, inputs), argnums=(0, 1))
-    return float(jax.jit(gradient).lower(state, x).cost_analysis()["flops"])
+    cost: Any = jax.jit(gradient).lower(state, x).cost_analysis()
+    return float(cost["flops"])

@@ -1,6 +1,7 @@
 """Coherent composition: one circuit for a whole stack of quantum layers."""
 
 from functools import reduce
+from itertools import pairwise
 
 from flax import nnx
 
@@ -42,7 +43,7 @@ class QuantumSequential(QuantumLayer):
     def __init__(self, *layers: QuantumLayer):
         if not layers:
             raise ModelError("Argument `layers` must hold at least one layer, but is empty.")
-        for before, after in zip(layers, layers[1:], strict=False):
+        for before, after in pairwise(layers):
             if len(before.kept_qubits) != after.num_qubits:
                 raise ModelError(
                     f"{type(after).__name__} has {after.num_qubits} qubits, but the "

@@ -76,9 +76,9 @@ def _collect(words: tuple[PauliWord, ...], coefficients: Any) -> "PauliSum":
         table = np.zeros((len(words), len(distinct)))
         table[np.arange(len(words)), [position[word] for word in words]] = 1
         coefficients = coefficients @ _xp(coefficients).asarray(table, dtype=coefficients.dtype)
-    if isinstance(coefficients, np.ndarray) and np.iscomplexobj(coefficients):
-        if not coefficients.imag.any():
-            coefficients = coefficients.real
+    known = isinstance(coefficients, np.ndarray) and np.iscomplexobj(coefficients)
+    if known and not np.imag(coefficients).any():
+        coefficients = np.real(coefficients)
     return PauliSum(distinct, coefficients)
 
 
@@ -278,7 +278,7 @@ class PauliSum:
         second = other.as_pauli_sum()
         products = [_multiply_words(a, b) for a in self.words for b in second.words]
         phases = np.asarray([phase for phase, _ in products])
-        phases = phases.real if not phases.imag.any() else phases
+        phases = phases if np.imag(phases).any() else np.real(phases)
         outer = self.coefficients[..., :, None] * second.coefficients[..., None, :]
         flat = outer.reshape((*outer.shape[:-2], len(products)))
         dtype = complex_dtype() if np.iscomplexobj(phases) else flat.dtype

@@ -39,7 +39,8 @@ def initial_ket(structure: Structure, data: Sequence[Any]) -> Array:
     prepared = [s for s in structure.steps if s.kind.name == "StatePreparation"]
     order = [q for step in prepared for q in step.targets]
     rest = [q for q in range(n) if q not in order]
-    vectors = [jnp.asarray(data[step.data], complex_dtype()) for step in prepared]
+    arrays = [data[step.data] for step in prepared if step.data is not None]
+    vectors = [jnp.asarray(array, complex_dtype()) for array in arrays]
     if rest:
         zero = (jnp.arange(2 ** len(rest)) == 0).astype(complex_dtype())
         vectors.append(zero)
@@ -114,9 +115,9 @@ def _apply_diagonal(block: Block, matrix: Any, state: Array) -> Array:
     if block.real:
         return (view * real).reshape(state.shape)
     imag = phases(diagonal.imag)
-    return jnp.stack(
-        [view[0] * real - view[1] * imag, view[0] * imag + view[1] * real]
-    ).reshape(state.shape)
+    return jnp.stack([view[0] * real - view[1] * imag, view[0] * imag + view[1] * real]).reshape(
+        state.shape
+    )
 
 
 def _bit(axis: int, num_axes: int) -> Array:

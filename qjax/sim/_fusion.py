@@ -84,9 +84,7 @@ def _split(num_axes: int, factors: tuple[Factor, ...]) -> list[_Piece]:
     for form, positions in runs:
         chosen = tuple(factors[i] for i in positions)
         constant = all(map(_is_constant, chosen))
-        pieces.append(
-            _Piece("fixed" if constant else form, num_axes, chosen, tuple(positions))
-        )
+        pieces.append(_Piece("fixed" if constant else form, num_axes, chosen, tuple(positions)))
     return pieces
 
 
@@ -107,12 +105,12 @@ def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequenc
         if not block.direct:
             alike.setdefault((len(block.axes), _localise(block)), []).append(i)
     pieces = {form: _split(*form) for form in alike}
-    users: dict[tuple, list[tuple[Block, tuple[int, ...]]]] = {}  # what each piece is built for
+    users: dict[Any, list[tuple[Block, tuple[int, ...]]]] = {}  # what each piece is built for
     for form, members in alike.items():
         for piece in pieces[form]:
             rows = users.setdefault(piece[:3], [])
             rows += [(blocks[i], piece.positions) for i in members]
-    built = {key: _build_piece(*key, rows, params, data) for key, rows in users.items()}
+    built = {key: _build_piece(key, rows, params, data) for key, rows in users.items()}
     taken = dict.fromkeys(users, 0)
     matrices: list[Any] = [None] * len(blocks)
     for form, members in alike.items():
@@ -131,14 +129,13 @@ def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequenc
 
 
 def _build_piece(
-    form: str,
-    num_axes: int,
-    factors: tuple[Factor, ...],
+    key: tuple[str, int, tuple[Factor, ...]],
     rows: list[tuple[Block, tuple[int, ...]]],
     params: Any,
     data: Any,
 ) -> Any:
     """Matrices (number of rows, K, K) of one piece; (K, K) NumPy if it is fixed."""
+    form, num_axes, factors = key
     entries = _entries(factors, rows, params, data)
     if form == "chain":
         whole = _chain(num_axes, factors, entries)

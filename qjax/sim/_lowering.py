@@ -57,17 +57,17 @@ class Factor(NamedTuple):
     def real(self) -> bool:
         """Whether the matrix is real whatever the numbers."""
         if self.form == "constant":
-            return not CONSTANTS[str(self.constant)].imag.any()
+            return not np.imag(CONSTANTS[str(self.constant)]).any()
         return self.form in ("matrix", "conjugate") and _flag(self, "real")
 
 
 def _flag(factor: Factor, name: str) -> bool:
-    value = getattr(factor.kind, name, False)
-    return value(factor.detail) if callable(value) else value
+    value: Any = getattr(factor.kind, name, False)
+    return bool(value(factor.detail) if callable(value) else value)
 
 
 def _record() -> np.ndarray:
-    """Measurement into a fresh axis: |0, a, b> -> delta_ab |a, a, a>, axes (record, row, column)."""
+    """Measurement into a fresh axis (record, row, column): |0, a, b> -> delta_ab |a, a, a>."""
     matrix = np.zeros((8, 8), dtype=complex)
     matrix[0, 0] = matrix[7, 3] = 1
     return matrix
@@ -96,15 +96,15 @@ def _expand_evolution(step: Step) -> list[Step]:
     if scheme is None:
         return [step]
     repeats, order = scheme
+    share = 2 / (repeats * order) * (-1 if step.adjoint else 1)
     rotations = [
         step._replace(
-            kind=_ROTATION,
-            detail=word,
-            references=(_scaled(reference, 2 / (repeats * order)),),
+            kind=_ROTATION, detail=word, references=(_scaled(reference, share),), adjoint=False
         )
         for word, reference in zip(words, step.references, strict=True)
     ]
-    return (rotations + (rotations[::-1] if order == 2 else [])) * repeats
+    product = (rotations + (rotations[::-1] if order == 2 else [])) * repeats
+    return product[::-1] if step.adjoint else product
 
 
 def _scaled(reference: Reference, factor: float) -> Reference:
@@ -126,9 +126,7 @@ def _long_rotation(step: Step, axes: tuple[int, ...], controls: Any, form: str) 
 
 
 def _constant(name: str, axes: tuple[int, ...], form: str = "matrix") -> Factor:
-    if form == "conjugate" and name.endswith("Y"):
-        name = "conjugate " + name
-    elif form == "conjugate" and name.startswith("Y"):
+    if form == "conjugate" and "Y" in name:
         name = "conjugate " + name
     return Factor("constant", axes, constant=name)
 

@@ -111,9 +111,7 @@ class _OpenBlock:
 
 
 def _acts_directly(factor: Factor) -> bool:
-    return factor.form == "parity" or bool(
-        factor.controls and len(factor.all_axes) > LARGEST_BLOCK
-    )
+    return factor.form == "parity" or bool(factor.controls and len(factor.all_axes) > LARGEST_BLOCK)
 
 
 def _source(factor: Factor) -> object:

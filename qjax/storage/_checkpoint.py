@@ -1,9 +1,9 @@
 """Checkpoints: any pytree of arrays as a Zarr 3 group, exact in dtype and bits.
 
 A checkpoint is a folder ``step-000000042`` with the Zarr group ``arrays.zarr`` and
-``manifest.json``, which names every leaf and every file with its checksum. It is written under a temporary name, the manifest
-last, synced, and renamed: a folder with the final name is whole. When to save, and what to
-keep, is decided by the caller.
+``manifest.json``, which names every leaf and every file with its checksum. It is written under a
+temporary name, the manifest last, synced, and renamed: a folder with the final name is whole.
+When to save, and what to keep, is decided by the caller.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Noise models: rules that say which channels follow which gates, and the pass that applies them."""
+"""Noise models, rules gate -> channels, and the pass that applies them to a circuit."""
 
 from collections.abc import Callable, Sequence
 from functools import partial

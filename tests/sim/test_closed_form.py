@@ -9,36 +9,22 @@ from tests.support import systems
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-ALL = [*systems.PURE, *systems.MIXED]
 
-
-@pytest.mark.parametrize("system", systems.PURE, ids=str)
-def test_ket(system):
-    """The state vector, global phase included."""
-    params = np.array(system.params)
-    np.testing.assert_allclose(
-        qj.statevector(system.circuit(params)), system.state(params), atol=1e-13
-    )
-
-
-@pytest.mark.parametrize("system", systems.MIXED, ids=str)
-def test_density_matrix(system):
-    """The density matrix."""
-    params = np.array(system.params)
-    np.testing.assert_allclose(
-        qj.density_matrix(system.circuit(params)), system.state(params), atol=1e-13
-    )
-
-
-@pytest.mark.parametrize("system", ALL, ids=str)
-def test_expectation_and_gradient(system):
-    """Value and reverse-mode gradient under jit."""
+@pytest.mark.parametrize("system", [*systems.PURE, *systems.MIXED], ids=str)
+def test_system(system):
+    """State (of a ket the global phase too), expectation and reverse-mode gradient."""
+    state = qj.statevector if system in systems.PURE else qj.density_matrix
 
     def mean(params):
         return qj.expectation(system.circuit(params), system.observable)
 
+    @jax.jit
+    def evaluate(params):
+        return state(system.circuit(params)), *jax.value_and_grad(mean)(params)
+
     params = np.array(system.params)
-    value, gradient = jax.jit(jax.value_and_grad(mean))(params)
+    found, value, gradient = evaluate(params)
+    np.testing.assert_allclose(found, system.state(params), atol=1e-13)
     np.testing.assert_allclose(value, system.expectation(params), atol=1e-13)
     np.testing.assert_allclose(gradient, system.gradient(params), atol=1e-12)
 

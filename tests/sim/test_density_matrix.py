@@ -74,7 +74,7 @@ MEASURED = {
 
 
 @given(noisy_circuits())
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_random_noisy_circuits_equal_oracle(drawn):
     """Gates and channels on one to three qubits."""
     n, ops = drawn

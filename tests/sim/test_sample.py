@@ -186,46 +186,50 @@ class TestTrajectories:
         np.testing.assert_allclose(found, oracle.density_matrix(2, ops), atol=4 / np.sqrt(SHOTS))
 
 
+NUM_QUBITS, MANY = 20, 10**6
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Observed and expected counts of all 2**20 outcomes, in single precision."""
+    n = NUM_QUBITS
+    angles = 0.9 + 0.07 * np.arange(n)
+    ladder = [qj.CX(q, q + 1) for q in range(n - 1)]
+    circuit = qj.Circuit(n, [*(qj.RY(a, q) for q, a in enumerate(angles)), *ladder])
+    bits = np.asarray(qj.sample(circuit, MANY, jax.random.key(2026)))
+    weights = np.ones(1)
+    for angle in angles:
+        weights = np.kron(weights, [np.cos(angle / 2) ** 2, np.sin(angle / 2) ** 2])
+    target = np.arange(2**n)
+    for shift in (1, 2, 4, 8, 16):  # the ladder sends each bit to the parity up to it
+        target ^= target >> shift
+    expected = np.empty(2**n)
+    expected[target] = MANY * weights
+    return histogram(bits), expected
+
+
 class TestLargeRegister:
     """20 qubits, a million shots: float32 cumulative sums and random numbers are coarse there."""
-
-    NUM_QUBITS, SHOTS = 20, 10**6
-
-    @pytest.fixture(scope="class")
-    def drawn(self):
-        """Observed and expected counts of all 2**20 outcomes, in single precision."""
-        n = self.NUM_QUBITS
-        angles = 0.9 + 0.07 * np.arange(n)
-        ladder = [qj.CX(q, q + 1) for q in range(n - 1)]
-        circuit = qj.Circuit(n, [*(qj.RY(a, q) for q, a in enumerate(angles)), *ladder])
-        bits = np.asarray(qj.sample(circuit, self.SHOTS, jax.random.key(2026)))
-        weights = np.ones(1)
-        for angle in angles:
-            weights = np.kron(weights, [np.cos(angle / 2) ** 2, np.sin(angle / 2) ** 2])
-        source = np.arange(2**n)
-        target = source.copy()
-        for shift in (1, 2, 4, 8, 16):  # the ladder sends each bit to the parity up to it
-            target ^= target >> shift
-        expected = np.empty(2**n)
-        expected[target] = self.SHOTS * weights
-        return histogram(bits), expected
 
     @pytest.mark.parametrize("kept", [range(10), range(10, 20), range(5, 15), range(0, 20, 2)])
     def test_marginals(self, drawn, kept):
         """High, low, middle and alternate bits."""
-        observed, expected = (
-            a.reshape((2,) * self.NUM_QUBITS).sum(
-                axis=tuple(q for q in range(self.NUM_QUBITS) if q not in kept)
-            )
-            for a in drawn
-        )
+        others = tuple(q for q in range(NUM_QUBITS) if q not in kept)
+        observed, expected = (a.reshape((2,) * NUM_QUBITS).sum(axis=others) for a in drawn)
         assert abs(z_score(observed, expected)) < 4
 
     def test_every_outcome(self, drawn):
-        """All cells at full resolution; the rare ones by how many shots they gather."""
+        """All cells at full resolution, and blocks of cells of like probability."""
         observed, expected = drawn
-        assert observed.sum() == self.SHOTS
+        assert observed.sum() == MANY
         assert abs(z_score(observed, expected)) < 4
         order = np.argsort(expected)
         blocks = [a[order].reshape(1024, -1).sum(axis=1) for a in (observed, expected)]
         assert abs(z_score(*blocks)) < 4
+
+    def test_every_stretch_of_the_index(self, drawn):
+        """4096 neighbouring ranges: a drifting cumulative sum shows at the far end."""
+        blocks = [a.reshape(4096, -1).sum(axis=1) for a in drawn]
+        assert abs(z_score(*blocks)) < 4
+        halves = [a.reshape(2, -1).sum(axis=1) for a in drawn]
+        assert abs(z_score(*halves)) < 4

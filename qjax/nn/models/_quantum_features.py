@@ -10,7 +10,7 @@ __all__ = ["quantum_features"]
 
 
 def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
-    """Amplitude encoding, ten layers of a trainable circuit, Z, X and Y of every qubit, a kernel.
+    """Amplitude encoding, ten layers in a ring, Z, X and Y of every qubit, a projection.
 
     Args:
         num_features: length of the inputs.
@@ -24,12 +24,10 @@ def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> 
         >>> [type(layer).__name__ for layer in model.layers]
         ['EncodingLayer', 'QuantumFeatureExtractor', 'DecodingLayer']
     """
-    num_qubits = max(1, num_features.bit_length())
-    extractor = QuantumFeatureExtractor(
-        num_qubits, depth=10, ansatz="strongly_entangling", rngs=rngs
-    )
+    num_qubits = max(1, (num_features - 1).bit_length())
+    extractor = QuantumFeatureExtractor(num_qubits, depth=10, entanglement="circular", rngs=rngs)
     return nnx.Sequential(
-        EncodingLayer(2**num_qubits, keep_norm=True),
+        EncodingLayer(2**num_qubits),
         extractor,
         DecodingLayer(3 * num_qubits, num_classes, rngs=rngs),
     )
