@@ -4,6 +4,7 @@ It joins layers, training, storage and data. Modules with slow imports are impor
 command that needs them, so that ``qjax --help`` answers at once.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run(sys.argv[1:] if arguments is None else list(arguments), start)
     except QjaxError as error:
         _fail(str(error))
+    finally:
+        if arguments is None:
+            gc.freeze()  # or the collection of all objects at exit takes a second
 
 
 def _fail(message: str) -> None:

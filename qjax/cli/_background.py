@@ -1,33 +1,41 @@
-"""Work beside the main thread that never keeps the process alive."""
+"""Work beside the main thread, which never keeps the process alive."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from queue import SimpleQueue
 from threading import Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
-__all__ = ["in_background"]
+__all__ = ["Background"]
 
 T = TypeVar("T")
 
 
-def in_background(function: Callable[[], T]) -> "Future[T]":
-    """Starts a function on a thread of its own.
+class Background:
+    """One thread that runs what it is given, in order.
 
-    An executor would make an interrupted program wait for what it runs; this thread does not.
-
-    Args:
-        function: what to run.
-
-    Returns:
-        The future of its result; an exception is raised by `Future.result`.
+    An executor of the standard library would make an interrupted program wait for the rest of
+    the work; this one does not.
     """
-    future: Future[T] = Future()
 
-    def work() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:
-            future.set_exception(error)
+    def __init__(self) -> None:
+        self._tasks: SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = SimpleQueue()
+        Thread(target=self._work, daemon=True, name="qjax-background").start()
 
-    Thread(target=work, daemon=True, name=f"qjax-{getattr(function, '__name__', 'work')}").start()
-    return future
+    def submit(self, function: Callable[[], T]) -> "Future[T]":
+        """Runs `function` after what was submitted before.
+
+        Returns:
+            The future of its result; an exception is raised by `Future.result`.
+        """
+        future: Future[T] = Future()
+        self._tasks.put((future, function))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            future, function = self._tasks.get()
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)

@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import flax
 import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 from rich.console import Console
@@ -17,7 +17,7 @@ from rich.console import Console
 import qjax.data
 import qjax.nn
 from qjax.cli import _plot
-from qjax.cli._background import in_background
+from qjax.cli._background import Background
 from qjax.cli._baseline import linear_accuracies
 from qjax.cli._clock import read_clock
 from qjax.cli._config import RunConfig
@@ -40,7 +40,15 @@ from qjax.storage import (
     remove_unfinished,
     truncate_metrics,
 )
-from qjax.train import FitResult, Learner, TrainState, count_batches, evaluate, fit
+from qjax.train import (
+    EVALUATION_BATCH_SIZE,
+    FitResult,
+    Learner,
+    TrainState,
+    count_batches,
+    evaluate,
+    fit,
+)
 
 __all__ = ["installed_versions", "predict", "train"]
 
@@ -62,7 +70,6 @@ class _Job:
     config: RunConfig
     run_dir: Path
     data: Dataset
-    model: nnx.Module
     learner: Learner
     reporter: Reporter
 
@@ -89,22 +96,38 @@ def train(
     config = _resumed_config(resume, options) if resume else _new_config(options)
     if resume is None and run_dir is not None:
         check_is_new(run_dir)
-    loading = in_background(lambda: _load_data(config))
-    model, learner = build(config)
+    background = Background()
+    loading = background.submit(lambda: _load_data(config))
+    learner = build(config)
     data = loading.result()
-    # Slow imports and the linear model run beside the compilation of the first step.
-    linear = in_background(lambda: linear_accuracies(data))
-    drawing = in_background(_plot.prepare)
     folder = resume or make_run_directory(run_dir, config.model)
     config.write(folder)
-    job = _Job(config, folder, data, model, learner, Reporter(console))
-    summary = _measure(job, _fit(job, resumed=resume is not None), linear, start)
-    drawing.result()
+    job = _Job(config, folder, data, learner, Reporter(console))
+    work = _Beside(background, job)
+    summary = _measure(job, work, _fit(job, work, resumed=resume is not None), start)
+    work.drawing.result()
     _draw(job, summary)
     summary["wall_seconds"] = read_clock() - start
     write_summary(folder, summary)
     console.print(summary_table(summary))
     job.reporter.line(f"run directory: {folder}")
+
+
+class _Beside:
+    """What is worked out beside the main thread, in the order in which it is needed.
+
+    The parameters are drawn and the scoring is compiled while the main thread compiles the step.
+    """
+
+    def __init__(self, background: Background, job: _Job) -> None:
+        features = job.data.num_features
+        self.model = background.submit(nnx.jit(lambda: _create(job.config)))
+        self.start = background.submit(lambda: job.learner.start(self.model.result()))
+        self.scoring = background.submit(
+            lambda: job.learner.compile_score(EVALUATION_BATCH_SIZE, features)
+        )
+        self.linear = background.submit(lambda: linear_accuracies(job.data))
+        self.drawing = background.submit(_plot.prepare)
 
 
 def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
@@ -117,8 +140,8 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     if data_dir is not None:
         config = config.updated({"data_dir": data_dir})
     data = _load_data(config)
-    _, learner = build(config)
-    state, epoch = restore(run_dir, learner.initial_state)
+    learner = build(config)
+    state, epoch = restore(run_dir, learner.abstract_state)
     score = evaluate(learner, state, data.test_x, data.test_y)
     right = round(score.accuracy * len(data.test_y))
     Reporter(console).line(
@@ -128,16 +151,19 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     return score.accuracy
 
 
-def build(config: RunConfig) -> tuple[nnx.Module, Learner]:
-    """Builds the model of a run, as initialised, and its learner."""
+def build(config: RunConfig) -> Learner:
+    """Builds the learner of a run, without drawing parameters."""
+    return Learner(nnx.eval_shape(lambda: _create(config)), optax.adam(config.learning_rate))
+
+
+def _create(config: RunConfig) -> nnx.Module:
     info = qjax.data.dataset_info(config.dataset)
-    model = models.create(
+    return models.create(
         config.model,
         num_features=info.num_features,
         num_classes=info.num_classes,
         rngs=nnx.Rngs(config.seed),
     )
-    return model, Learner(model, optax.adam(config.learning_rate))
 
 
 def installed_versions() -> dict[str, str]:
@@ -174,22 +200,20 @@ def _load_data(config: RunConfig) -> Dataset:
     return data.with_validation(config.validation) if config.validation else data
 
 
-def _fit(job: _Job, *, resumed: bool) -> FitResult:
+def _fit(job: _Job, work: _Beside, *, resumed: bool) -> FitResult:
     config, data = job.config, job.data
-    state, epochs_done = _starting_point(job) if resumed else (job.learner.initial_state, 0)
+    state, epochs_done = _checkpoint(job) if resumed else (None, 0)
     steps = count_batches(len(data.train_x), config.batch_size)
     with (
         MetricsWriter(job.run_dir) as metrics,
         job.reporter.training(config.epochs, epochs_done, steps),
     ):
-        return fit(
-            job.learner,
-            state,
-            data.train_x,
-            data.train_y,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
+        if epochs_done < config.epochs:
+            job.learner.compile_step(config.batch_size, data.num_features)
+        work.scoring.result()  # or it would be compiled twice
+        return _train(
+            job,
+            work.start.result() if state is None else state,
             validation=data.validation,
             metrics=metrics,
             checkpoints=RunCheckpoints(job.run_dir, metrics),
@@ -197,22 +221,37 @@ def _fit(job: _Job, *, resumed: bool) -> FitResult:
         )
 
 
-def _starting_point(job: _Job) -> tuple[TrainState, int]:
-    remove_unfinished(job.run_dir / CHECKPOINTS)
-    state, epochs_done = job.learner.initial_state, 0
-    if list_checkpoints(job.run_dir / CHECKPOINTS):
-        state, epochs_done = restore(job.run_dir, state)
+def _train(job: _Job, state: TrainState, **more: Any) -> FitResult:
+    return fit(
+        job.learner,
+        state,
+        job.data.train_x,
+        job.data.train_y,
+        epochs=job.config.epochs,
+        batch_size=job.config.batch_size,
+        seed=job.config.seed,
+        **more,
+    )
+
+
+def _checkpoint(job: _Job) -> tuple[TrainState | None, int]:
+    """Returns the newest checkpoint, or None, and how many epochs it has seen."""
+    folder = job.run_dir / CHECKPOINTS
+    remove_unfinished(folder)
+    state, epochs_done = None, 0
+    if list_checkpoints(folder):
+        state, epochs_done = restore(job.run_dir, job.learner.abstract_state)
     truncate_metrics(job.run_dir, epochs_done)
     job.reporter.line(f"resuming after epoch {epochs_done} of {job.config.epochs}")
     return state, epochs_done
 
 
-def _measure(
-    job: _Job, result: FitResult, linear: Future[tuple[float, float]], start: float
-) -> dict[str, Any]:
+def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[str, Any]:
     train_accuracy, test_accuracy = _accuracies(job, result.state)
-    frozen_train, frozen_test = _accuracies(job, _fit_frozen(job))
-    linear_train, linear_test = linear.result()
+    frozen_train, frozen_test = _accuracies(job, _fit_frozen(job, work.start.result()))
+    inputs = jnp.asarray(job.data.train_x[: job.config.batch_size])
+    quantum_share = float(qjax.nn.quantum_share(work.model.result(), inputs))
+    linear_train, linear_test = work.linear.result()
     first = result.first_step_time
     return {
         "model": job.config.model,
@@ -228,9 +267,7 @@ def _measure(
         "linear_test_accuracy": linear_test,
         "first_step_seconds": None if first is None else first - start,
         "circuits_per_second": result.circuits_per_second,
-        "quantum_share": float(
-            qjax.nn.quantum_share(job.model, job.data.train_x[: job.config.batch_size])
-        ),
+        "quantum_share": quantum_share,
         "seed": job.config.seed,
         "device": jax.devices()[0].device_kind,
         "versions": installed_versions(),
@@ -244,21 +281,12 @@ def _accuracies(job: _Job, state: TrainState) -> tuple[float, float]:
     return train_score.accuracy, test_score.accuracy
 
 
-def _fit_frozen(job: _Job) -> TrainState:
+def _fit_frozen(job: _Job, state: TrainState) -> TrainState:
     """Trains the same model from the same start with its angles frozen."""
     trainable = job.learner.trainable(nnx.Not(qjax.nn.Angle))
     if not any(jax.tree.leaves(trainable)):
-        return job.learner.initial_state
-    return fit(
-        job.learner,
-        job.learner.initial_state,
-        job.data.train_x,
-        job.data.train_y,
-        epochs=job.config.epochs,
-        batch_size=job.config.batch_size,
-        seed=job.config.seed,
-        trainable=trainable,
-    ).state
+        return state
+    return _train(job, state, trainable=trainable).state
 
 
 def _draw(job: _Job, summary: Mapping[str, Any]) -> None:

@@ -173,11 +173,14 @@ def _download(folder: Path) -> Path:
         except (OSError, ValueError) as error:
             raise DataError(
                 f"Fashion-MNIST could not be downloaded from {ADDRESS}{name} to `{folder}` "
-                f"({_first_line(error)}). Try again, or name a folder that holds the files by "
+                f"({_reason(error)}). Try again, or name a folder that holds the files by "
                 "--data-dir or QJAX_DATA_DIR."
             ) from error
     return folder
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    # Network libraries put their whole history into the message; what went wrong is the type.
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from qjax._typing import Array
+from qjax._typing import Array, ArrayLike, as_float_array
 from qjax.errors import ModelError
 from qjax.nn._layer import QuantumLayer
 
 __all__ = ["quantum_share"]
 
 
-def quantum_share(model: nnx.Module, x: Array) -> float:
+def quantum_share(model: nnx.Module, x: ArrayLike) -> float:
     """Share of floating-point operations of a training step that quantum layers do.
 
     Counts the operations of loss and gradient, as XLA reports them for the program before
@@ -57,8 +57,9 @@ def quantum_share(model: nnx.Module, x: Array) -> float:
         scores = nnx.merge(graph, state)(inputs)
         return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
 
-    total = _operations(loss, model, x)
-    quantum, values = 0.0, jax.ShapeDtypeStruct(x.shape, x.dtype)
+    inputs = as_float_array(x)
+    total = _operations(loss, model, inputs)
+    quantum, values = 0.0, jax.ShapeDtypeStruct(inputs.shape, inputs.dtype)
     for layer in layers:
         if isinstance(layer, QuantumLayer):
             quantum += _operations(_sum_of_outputs, layer, values)

@@ -16,9 +16,9 @@ from jax import lax
 from qjax._typing import Array, complex_dtype, float_dtype
 from qjax.circuit import Structure
 from qjax.linalg import apply_matrix, diagonal_phases, merge_axes
-from qjax.sim._fusion import block_matrices, reference_values
+from qjax.sim._fusion import Row, block_matrices, reference_values, stack_rows
 from qjax.sim._lowering import Factor
-from qjax.sim._plan import Block, Plan
+from qjax.sim._plan import Block, Plan, Segment
 
 __all__ = ["initial_ket", "run_blocks", "run_plan", "to_complex", "to_planar"]
 
@@ -63,61 +63,88 @@ def run_plan(plan: Plan, params: Sequence[Any], data: Sequence[Any], state: Arra
     Returns:
         Complex vector (2**num_axes,).
     """
-    return to_complex(run_blocks(plan.blocks, params, data, to_planar(state)))
+    return to_complex(run_blocks(plan.blocks, plan.segments, params, data, to_planar(state)))
 
 
 def run_blocks(
-    blocks: Sequence[Block], params: Sequence[Any], data: Sequence[Any], state: Array
+    blocks: Sequence[Block],
+    segments: Sequence[Segment],
+    params: Sequence[Any],
+    data: Sequence[Any],
+    state: Array,
 ) -> Array:
     """Applies blocks to a planar state (2, 2**m)."""
-    matrices = block_matrices(blocks, params, data)
-    for block, matrix in zip(blocks, matrices, strict=True):
-        state = _apply_block(block, matrix, params, data, state)
+    entries = block_matrices(blocks, params, data)
+    for start, period, repeats in segments:
+        chosen = blocks[start : start + period]
+        if repeats == 1:
+            for block, entry in zip(chosen, entries[start : start + period], strict=True):
+                if block.direct:
+                    state = _apply_direct(block.factors[0], params, data, state)
+                else:
+                    matrix = entry.matrix if isinstance(entry, Row) else entry
+                    state = _apply_block(block, _prepare(block, matrix, state.dtype), state)
+        else:
+            stop = start + period * repeats
+            turns = [entries[i:stop:period] for i in range(start, start + period)]
+            state = _loop(chosen, turns, state)
     return state
 
 
-def _apply_block(block: Block, matrix: Any, params: Any, data: Any, state: Array) -> Array:
-    if block.direct:
-        return _apply_direct(block.factors[0], params, data, state)
+def _loop(blocks: Sequence[Block], turns: list[list[Any]], state: Array) -> Array:
+    """Applies the same sequence of blocks again and again, with other matrices each time."""
+    shared: dict[int, Array] = {}
+    varying: dict[int, Array] = {}
+    for i, (block, entries) in enumerate(zip(blocks, turns, strict=True)):
+        same = block.fixed and all(np.array_equal(e, entries[0]) for e in entries)
+        matrix = entries[0] if same else stack_rows(entries)
+        (shared if same else varying)[i] = _prepare(block, matrix, state.dtype)
+
+    def turn(carry: Array, matrices: dict[int, Array]) -> tuple[Array, None]:
+        for i, block in enumerate(blocks):
+            carry = _apply_block(block, shared[i] if i in shared else matrices[i], carry)
+        return carry, None
+
+    return lax.scan(turn, state, varying, length=len(turns[0]))[0]
+
+
+def _prepare(block: Block, matrix: Any, dtype: Any) -> Array:
+    """Real arrays that `_apply_block` takes, from complex matrices (..., K, K).
+
+    (..., K) for a real diagonal, (..., 2, K) for a diagonal, (..., K, K) for a real matrix, and
+    (..., 2K, 2K) for any other, [[Re U, -Im U], [Im U, Re U]].
+    """
+    xp: Any = np if isinstance(matrix, np.ndarray) else jnp
+    if block.diagonal:
+        matrix = xp.diagonal(matrix, axis1=-2, axis2=-1)
+    real, imag = matrix.real, matrix.imag
+    if block.real:
+        return jnp.asarray(real, dtype)
+    if block.diagonal:
+        return jnp.asarray(xp.stack([real, imag], axis=-2), dtype)
+    top = xp.concatenate([real, -imag], axis=-1)
+    bottom = xp.concatenate([imag, real], axis=-1)
+    return jnp.asarray(xp.concatenate([top, bottom], axis=-2), dtype)
+
+
+def _apply_block(block: Block, matrix: Array, state: Array) -> Array:
+    """Applies one prepared matrix to a planar state."""
     if block.diagonal:
         return _apply_diagonal(block, matrix, state)
-    return _apply_dense(matrix, block.axes, block.real, state)
+    shifted = tuple(axis + 1 for axis in block.axes)
+    axes = shifted if block.real else (0, *shifted)
+    return apply_matrix(state.reshape(-1), matrix, axes).reshape(state.shape)
 
 
-def _apply_dense(matrix: Any, axes: tuple[int, ...], real: bool, state: Array) -> Array:
-    shifted = tuple(axis + 1 for axis in axes)
-    flat = state.reshape(-1)
-    if real:
-        moved = apply_matrix(flat, jnp.asarray(matrix.real, state.dtype), shifted)
-    else:
-        moved = apply_matrix(flat, _real_form(matrix, state.dtype), (0, *shifted))
-    return moved.reshape(state.shape)
-
-
-def _real_form(matrix: Any, dtype: Any) -> Array:
-    """[[Re U, -Im U], [Im U, Re U]]."""
-    xp: Any = np if isinstance(matrix, np.ndarray) else jnp
-    real, imag = matrix.real, matrix.imag
-    return jnp.asarray(xp.block([[real, -imag], [imag, real]]), dtype)
-
-
-def _apply_diagonal(block: Block, matrix: Any, state: Array) -> Array:
-    xp: Any = np if isinstance(matrix, np.ndarray) else jnp
+def _apply_diagonal(block: Block, diagonal: Array, state: Array) -> Array:
     num_axes = state.shape[1].bit_length() - 1
-    diagonal = xp.diagonal(matrix)
     shape, _ = merge_axes(block.axes, num_axes)
     view = state.reshape((2, *shape))
-
-    def phases(part: Any) -> Array:
-        return diagonal_phases(jnp.asarray(part, state.dtype), block.axes, num_axes)
-
-    real = phases(diagonal.real)
     if block.real:
-        return (view * real).reshape(state.shape)
-    imag = phases(diagonal.imag)
-    return jnp.stack([view[0] * real - view[1] * imag, view[0] * imag + view[1] * real]).reshape(
-        state.shape
-    )
+        return (view * diagonal_phases(diagonal, block.axes, num_axes)).reshape(state.shape)
+    real, imag = (diagonal_phases(part, block.axes, num_axes) for part in diagonal)
+    moved = [view[0] * real - view[1] * imag, view[0] * imag + view[1] * real]
+    return jnp.stack(moved).reshape(state.shape)
 
 
 def _bit(axis: int, num_axes: int) -> Array:
@@ -137,8 +164,7 @@ def _apply_direct(factor: Factor, params: Any, data: Any, state: Array) -> Array
     else:
         bare = factor._replace(controls=())
         block = Block(tuple(sorted(factor.axes)), (bare,), False, factor.real)
-        (matrix,) = block_matrices([block], params, data)
-        moved = _apply_dense(matrix, block.axes, block.real, state)
+        moved = run_blocks([block], [Segment(0, 1, 1)], params, data, state)
     if not factor.controls:
         return moved
     active = reduce(

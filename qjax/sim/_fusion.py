@@ -19,7 +19,7 @@ from qjax.linalg import apply_matrix
 from qjax.sim._lowering import CONSTANTS, Factor
 from qjax.sim._plan import Block
 
-__all__ = ["block_matrices", "reference_values"]
+__all__ = ["Row", "block_matrices", "reference_values", "stack_rows"]
 
 
 def reference_values(references: Sequence[Any], params: Sequence[Any]) -> Any:
@@ -27,10 +27,21 @@ def reference_values(references: Sequence[Any], params: Sequence[Any]) -> Any:
     first = references[0]
     values = jnp.asarray(params[first.leaf])
     index = np.asarray([reference.index for reference in references])
-    if not np.array_equal(index, np.arange(values.shape[-1])):
-        values = values.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    size = values.shape[-1]
+    if not np.array_equal(index, np.arange(size)):
+        if index.size * size <= LARGEST_SELECTION:
+            chosen = np.zeros((index.size, size), values.dtype)
+            chosen[np.arange(index.size), index] = 1
+            values = jnp.matmul(chosen, values, precision="highest")
+        else:
+            values = values[index]
     scaled = values if first.scale == 1 else values * first.scale
     return scaled if first.shift == 0 else scaled + first.shift
+
+
+# Numbers are picked by a product with a 0-1 matrix up to this size: XLA turns the derivative of a
+# gather into a loop over single numbers, which takes longer to compile than the rest of a block.
+LARGEST_SELECTION = 2**18
 
 
 class _Piece(NamedTuple):
@@ -51,23 +62,6 @@ class _Piece(NamedTuple):
     positions: tuple[int, ...]
 
 
-def _localise(block: Block) -> tuple[Factor, ...]:
-    """The factors of a block on local axes, without the indices of their numbers."""
-    local = {axis: i for i, axis in enumerate(block.axes)}
-    return tuple(
-        factor._replace(
-            axes=tuple(local[a] for a in factor.axes),
-            controls=tuple((local[a], v) for a, v in factor.controls),
-            references=tuple(r._replace(index=0) for r in factor.references),
-        )
-        for factor in block.factors
-    )
-
-
-def _is_constant(factor: Factor) -> bool:
-    return not factor.references and factor.data is None
-
-
 def _split(num_axes: int, factors: tuple[Factor, ...]) -> list[_Piece]:
     """Cuts a block into pieces, the first to act first."""
     runs: list[tuple[str, list[int]]] = []
@@ -75,7 +69,7 @@ def _split(num_axes: int, factors: tuple[Factor, ...]) -> list[_Piece]:
         if len(factor.all_axes) == 1:
             form = "chain"
         else:
-            form = "fixed" if _is_constant(factor) else "wide"
+            form = "fixed" if factor.constant_matrix else "wide"
         if runs and runs[-1][0] == form and form != "wide":
             runs[-1][1].append(position)
         else:
@@ -83,9 +77,21 @@ def _split(num_axes: int, factors: tuple[Factor, ...]) -> list[_Piece]:
     pieces = []
     for form, positions in runs:
         chosen = tuple(factors[i] for i in positions)
-        constant = all(map(_is_constant, chosen))
+        constant = all(factor.constant_matrix for factor in chosen)
         pieces.append(_Piece("fixed" if constant else form, num_axes, chosen, tuple(positions)))
     return pieces
+
+
+class Row(NamedTuple):
+    """Matrix `row` of several that were built together, (rows, ..., K, K)."""
+
+    table: Any
+    row: int
+
+    @property
+    def matrix(self) -> Any:
+        """The matrix by itself."""
+        return self.table[self.row]
 
 
 def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequence[Any]) -> list:
@@ -97,13 +103,13 @@ def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequenc
         data: further arrays without batch axes.
 
     Returns:
-        Per block a (K, K) array, complex128 NumPy where it holds fixed gates only, and None for
-        a direct block.
+        Per block a complex128 NumPy matrix (K, K) where it holds fixed gates only, a `Row` of a
+        table where it holds numbers, and None for a direct block. See `stack_rows`.
     """
     alike: dict[tuple, list[int]] = {}  # blocks of one form
     for i, block in enumerate(blocks):
         if not block.direct:
-            alike.setdefault((len(block.axes), _localise(block)), []).append(i)
+            alike.setdefault((len(block.axes), block.localised), []).append(i)
     pieces = {form: _split(*form) for form in alike}
     users: dict[Any, list[tuple[Block, tuple[int, ...]]]] = {}  # what each piece is built for
     for form, members in alike.items():
@@ -124,8 +130,29 @@ def block_matrices(blocks: Sequence[Block], params: Sequence[Any], data: Sequenc
                     matrix = matrix[start : start + len(members)]
             product = matrix if product is None else _matmul(matrix, product)
         for position, i in enumerate(members):
-            matrices[i] = product if _is_fixed(product) else product[position]
+            matrices[i] = product if _is_fixed(product) else Row(product, position)
     return matrices
+
+
+def stack_rows(entries: Sequence[Any]) -> Any:
+    """Stacks matrices, (number of entries, ..., K, K); without copies where they are even rows.
+
+    Args:
+        entries: NumPy matrices or rows of tables. All fixed ones give a NumPy array.
+    """
+    if all(map(_is_fixed, entries)):
+        return np.stack(entries)
+    first = entries[0]
+    if isinstance(first, Row):
+        rows = [e.row if isinstance(e, Row) and e.table is first.table else -1 for e in entries]
+        step = rows[1] - rows[0] if len(rows) > 1 else 1
+        if step > 0 and rows == list(range(rows[0], rows[0] + step * len(rows), step)):
+            whole = step == 1 and len(rows) == first.table.shape[0]
+            return first.table if whole else first.table[rows[0] : rows[-1] + 1 : step]
+    matrices = [_to_jax(_take(entry)) for entry in entries]
+    shape = jnp.broadcast_shapes(*(m.shape for m in matrices))
+    dtype = jnp.result_type(*matrices)
+    return jnp.stack([jnp.broadcast_to(m, shape).astype(dtype) for m in matrices])
 
 
 def _build_piece(
@@ -150,15 +177,8 @@ def _build_piece(
     return jnp.broadcast_to(result, (len(rows), *result.shape[-2:]))
 
 
-class _Row(NamedTuple):
-    """Matrix `row` of several that were built together, (rows, number of blocks, K, K)."""
-
-    table: Any
-    row: int
-
-
 def _take(entry: Any) -> Any:
-    return entry.table[entry.row] if isinstance(entry, _Row) else entry
+    return entry.matrix if isinstance(entry, Row) else entry
 
 
 def _entries(
@@ -183,7 +203,7 @@ def _entries(
         if numbers:
             matrix = matrix.reshape((len(members), len(rows), *matrix.shape[1:]))
         for row, i in enumerate(members):
-            entries[i] = _Row(matrix, row) if numbers else matrix
+            entries[i] = Row(matrix, row) if numbers else matrix
     return entries
 
 
@@ -201,7 +221,7 @@ def _chain(num_axes: int, factors: tuple[Factor, ...], entries: list[Any]) -> An
             chain.append(entry)
     product: Any = None
     for level in range(max(map(len, chains))):
-        stacked = _stack_entries([c[level] if level < len(c) else np.eye(2) for c in chains])
+        stacked = stack_rows([c[level] if level < len(c) else np.eye(2) for c in chains])
         product = stacked if product is None else _multiply_small(stacked, product)
     return _kron(_to_jax(product))
 
@@ -242,23 +262,6 @@ def _is_fixed(entry: Any) -> bool:
     return isinstance(entry, np.ndarray)
 
 
-def _stack_entries(entries: list[Any]) -> Any:
-    """Stacks 2 x 2 matrices, (number of entries, ..., 2, 2); without a copy where they are rows."""
-    if all(map(_is_fixed, entries)):
-        return np.stack(entries)
-    first = entries[0]
-    if isinstance(first, _Row):
-        rows = [e.row if isinstance(e, _Row) and e.table is first.table else -1 for e in entries]
-        step = rows[1] - rows[0] if len(rows) > 1 else 1
-        if step > 0 and rows == list(range(rows[0], rows[0] + step * len(rows), step)):
-            whole = step == 1 and len(rows) == first.table.shape[0]
-            return first.table if whole else first.table[rows[0] : rows[-1] + 1 : step]
-    matrices = [_to_jax(_take(entry)) for entry in entries]
-    shape = jnp.broadcast_shapes(*(m.shape for m in matrices))
-    dtype = jnp.result_type(*matrices)
-    return jnp.stack([jnp.broadcast_to(m, shape).astype(dtype) for m in matrices])
-
-
 def _multiply_small(a: Any, b: Any) -> Any:
     """Product of 2 x 2 matrices, written out so that it fuses with its neighbours."""
     if _is_fixed(a) and _is_fixed(b):
@@ -269,15 +272,25 @@ def _multiply_small(a: Any, b: Any) -> Any:
 
 
 def _kron(stacked: Any) -> Any:
-    """Kronecker product of the matrices along the first axis."""
-    k = stacked.shape[0]
-    batch = stacked.shape[1:-2]
-    result: Any = 1
-    for axis in range(k):
-        shape = [1] * (2 * k)
-        shape[axis] = shape[k + axis] = 2
-        result = result * stacked[axis].reshape((*batch, *shape))
-    return result.reshape((*batch, 2**k, 2**k))
+    """Kronecker product of the matrices along the first axis, pair by pair."""
+    while stacked.shape[0] > 1:
+        pairs = stacked.shape[0] // 2 * 2
+        joined = _kron_pairs(stacked[0:pairs:2], stacked[1:pairs:2])
+        if stacked.shape[0] == pairs:
+            stacked = joined
+        elif joined.shape[0] == 1:
+            return _kron_pairs(joined, stacked[pairs:])[0]
+        else:  # an odd number of pairs and more: join the odd one with the last pair
+            last = _kron_pairs(joined[-1:], stacked[pairs:])
+            return _kron_pairs(_kron(joined[:-1])[None], last)[0]
+    return stacked[0]
+
+
+def _kron_pairs(a: Any, b: Any) -> Any:
+    """Kronecker products of (..., m, m) with (..., n, n)."""
+    product = a[..., :, None, :, None] * b[..., None, :, None, :]
+    size = a.shape[-1] * b.shape[-1]
+    return product.reshape((*product.shape[:-4], size, size))
 
 
 def _matmul(a: Any, b: Any) -> Any:

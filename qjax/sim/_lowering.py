@@ -46,6 +46,11 @@ class Factor(NamedTuple):
         return tuple(axis for axis, _ in self.controls) + self.axes
 
     @property
+    def constant_matrix(self) -> bool:
+        """Whether the matrix depends on no angles and no arrays."""
+        return not self.references and self.data is None
+
+    @property
     def diagonal(self) -> bool:
         """Whether the matrix is diagonal whatever the numbers."""
         if self.form == "constant":

@@ -5,16 +5,19 @@ numbers come in when the engine runs it.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 from qjax.circuit import Structure
 from qjax.sim._lowering import Factor, lower_density, lower_pure
 
-__all__ = ["Block", "Plan", "make_plan", "plan_blocks"]
+__all__ = ["Block", "Plan", "Segment", "find_repeats", "make_plan", "plan_blocks"]
 
 LARGEST_BLOCK = 4  # axes of a block that holds angles: its matrix is built at every step
 LARGEST_FIXED = 5  # axes of a block of fixed gates
 SMALL_STATE = 8  # axes up to which one pass over the state is cheap, whatever the block
+FEWEST_REPEATS = 3  # of a sequence of blocks that becomes a loop
+LONGEST_PERIOD = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +38,32 @@ class Block:
     real: bool
     direct: bool = False
 
+    @cached_property
+    def localised(self) -> tuple[Factor, ...]:
+        """The factors on the block's own axes 0, 1, ..., without the indices of their numbers."""
+        local = {axis: i for i, axis in enumerate(self.axes)}
+        return tuple(
+            factor._replace(
+                axes=tuple(local[a] for a in factor.axes),
+                controls=tuple((local[a], v) for a, v in factor.controls),
+                references=tuple(r._replace(index=0) for r in factor.references),
+            )
+            for factor in self.factors
+        )
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the matrix is known when the plan is made."""
+        return all(factor.constant_matrix for factor in self.factors)
+
+
+class Segment(NamedTuple):
+    """`repeats` times `period` blocks, from block `start` on, that differ in their numbers only."""
+
+    start: int
+    period: int
+    repeats: int
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -45,12 +74,14 @@ class Plan:
         mixed: whether the state is a density matrix (2n axes) or a vector (n axes).
         num_axes: binary axes of the state.
         blocks: in the order in which they act.
+        segments: the blocks again, repeated sequences taken together; these run as loops.
     """
 
     structure: Structure
     mixed: bool
     num_axes: int
     blocks: tuple[Block, ...]
+    segments: tuple[Segment, ...]
 
     def __str__(self) -> str:
         what = "density matrix" if self.mixed else "state vector"
@@ -58,11 +89,19 @@ class Plan:
             f"{what} of {self.structure.num_qubits} qubits, {self.num_axes} axes, "
             f"{len(self.structure.steps)} operations in {len(self.blocks)} blocks"
         ]
-        for block in self.blocks:
-            flags = [name for name in ("diagonal", "real", "direct") if getattr(block, name)]
-            names = " ".join(_factor_name(factor) for factor in block.factors)
-            lines.append(f"  axes {block.axes}{' ' + ' '.join(flags) if flags else ''}: {names}")
+        for start, period, repeats in self.segments:
+            margin = "  "
+            if repeats > 1:
+                lines.append(f"  {repeats} times:")
+                margin = "    "
+            lines += [margin + _describe(block) for block in self.blocks[start : start + period]]
         return "\n".join(lines)
+
+
+def _describe(block: Block) -> str:
+    flags = [name for name in ("fixed", "diagonal", "real", "direct") if getattr(block, name)]
+    names = " ".join(_factor_name(factor) for factor in block.factors)
+    return f"axes {block.axes}{' ' + ' '.join(flags) if flags else ''}: {names}"
 
 
 def _factor_name(factor: Factor) -> str:
@@ -78,18 +117,20 @@ class _OpenBlock:
         self.factors = [factor]
         self.source = source
         self.closed = _acts_directly(factor)
+        self.ended = False  # by a fixed gate on several axes after angles
 
     def accepts(self, axes: set[int], source: object, largest: int) -> bool:
         """Whether a factor on `axes` may join.
 
-        Fixed factors join blocks with angles only where these need not grow for them, so that
-        blocks of one ansatz keep one form and their matrices are built together.
+        Fixed factors join blocks with angles only where these need not grow for them, and end
+        them: the layers of an ansatz thus become blocks of one form, whose matrices are built
+        together and which run as a loop.
         """
         union = len(self.axes | axes)
         if self.closed or union > max(largest, len(axes)):
             return False
         if self.source == source:
-            return True
+            return source is None or not self.ended
         if source is None:
             return union == len(self.axes)
         return self.source is None and union <= LARGEST_BLOCK
@@ -97,6 +138,7 @@ class _OpenBlock:
     def add(self, factor: Factor, source: object) -> None:
         self.axes |= set(factor.all_axes)
         self.factors.append(factor)
+        self.ended |= source is None and self.source is not None and len(factor.all_axes) > 1
         self.source = self.source if source is None else source
 
     def close(self) -> Block:
@@ -161,6 +203,35 @@ def plan_blocks(
     return tuple(block.close() for block in blocks)
 
 
+def find_repeats(blocks: tuple[Block, ...]) -> tuple[Segment, ...]:
+    """Cuts blocks into segments, taking repeated sequences together wherever they cover most.
+
+    Blocks repeat if they act on the same axes and hold the same gates, whatever their angles;
+    fixed blocks if they act on the same axes.
+    """
+    keys = [_repeat_key(block) for block in blocks]
+    segments = []
+    position = 0
+    while position < len(blocks):
+        best = Segment(position, 1, 1)
+        for period in range(1, min(LONGEST_PERIOD, (len(blocks) - position) // 2) + 1):
+            first, repeats = keys[position : position + period], 1
+            while keys[position + repeats * period :][:period] == first:
+                repeats += 1
+            if repeats >= FEWEST_REPEATS and period * repeats > best.period * best.repeats:
+                best = Segment(position, period, repeats)
+        segments.append(best)
+        position += best.period * best.repeats
+    return tuple(segments)
+
+
+def _repeat_key(block: Block) -> object:
+    if block.direct:
+        return object()  # never equal to another
+    flags = (block.axes, block.diagonal, block.real)
+    return flags if block.fixed else (*flags, block.localised)
+
+
 @lru_cache(maxsize=1024)
 def make_plan(structure: Structure, *, mixed: bool, fuse: bool = True) -> Plan:
     """Plans the simulation of a circuit.
@@ -182,4 +253,7 @@ def make_plan(structure: Structure, *, mixed: bool, fuse: bool = True) -> Plan:
     else:
         factors, num_axes = lower_pure(structure), structure.num_qubits
     inputs = frozenset(i for i, leaf in enumerate(structure.leaves) if leaf.is_data)
-    return Plan(structure, mixed, num_axes, plan_blocks(factors, num_axes, inputs, fuse))
+    blocks = plan_blocks(factors, num_axes, inputs, fuse)
+    whole = tuple(Segment(i, 1, 1) for i in range(len(blocks)))
+    segments = find_repeats(blocks) if fuse else whole
+    return Plan(structure, mixed, num_axes, blocks, segments)

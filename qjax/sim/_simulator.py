@@ -400,7 +400,9 @@ def variance(
     """
     _check_circuit(circuit)
     sums, single = _check_observables(circuit, observables)
-    squares = tuple(item @ item for item in sums)
+    products = [item @ item for item in sums]
+    # The square of a Hermitian sum is Hermitian: imaginary parts of P Q and Q P cancel.
+    squares = tuple(PauliSum(p.words, p.coefficients.real) for p in products)
     both = expectation(circuit, (*sums, *squares), initial_state=initial_state)
     first, second = both[..., : len(sums)], both[..., len(sums) :]
     result = jnp.maximum(second - first**2, 0)

@@ -17,7 +17,7 @@ from qjax.linalg import apply_matrix
 from qjax.sim._engine import run_blocks, to_complex, to_planar
 from qjax.sim._fusion import reference_values
 from qjax.sim._lowering import Factor, lower_gate
-from qjax.sim._plan import plan_blocks
+from qjax.sim._plan import find_repeats, plan_blocks
 
 __all__ = ["run_trajectory"]
 
@@ -42,7 +42,7 @@ class _Run:
     def flush(self) -> None:
         """Applies the gates that have gathered since the last random event."""
         blocks = plan_blocks(tuple(self.waiting), self.num_qubits, self.inputs, fuse=True)
-        self.state = run_blocks(blocks, self.params, self.data, self.state)
+        self.state = run_blocks(blocks, find_repeats(blocks), self.params, self.data, self.state)
         self.waiting = []
 
     def do(self, step: Step) -> None:

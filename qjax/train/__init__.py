@@ -5,12 +5,13 @@ objects that fit small protocols. Nothing here knows quantum layers, files or te
 """
 
 from qjax.train._batches import Batch, batches, count_batches, epoch_order
-from qjax.train._evaluate import Evaluation, evaluate
+from qjax.train._evaluate import EVALUATION_BATCH_SIZE, Evaluation, evaluate
 from qjax.train._learner import Learner, StepMetrics, Totals, TrainState
 from qjax.train._loop import EpochResult, FitResult, fit
 from qjax.train._protocols import CheckpointSink, MetricSink, ProgressSink
 
 __all__ = [
+    "EVALUATION_BATCH_SIZE",
     "Batch",
     "CheckpointSink",
     "EpochResult",

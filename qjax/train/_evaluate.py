@@ -8,9 +8,9 @@ import numpy as np
 from qjax.train._batches import batches
 from qjax.train._learner import Learner, TrainState
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["EVALUATION_BATCH_SIZE", "Evaluation", "evaluate"]
 
-BATCH_SIZE = 512
+EVALUATION_BATCH_SIZE = 512
 
 
 class Evaluation(NamedTuple):
@@ -31,7 +31,7 @@ def evaluate(
     x: np.ndarray,
     y: np.ndarray,
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = EVALUATION_BATCH_SIZE,
 ) -> Evaluation:
     """Scores the model on all samples.
 

@@ -67,8 +67,12 @@ class Learner:
     (batch, classes).
 
     Args:
-        model: the classifier; it is left in evaluation mode.
+        model: the classifier; it is left in evaluation mode. From an abstract one, as
+            `nnx.eval_shape` makes it, programs can be compiled while its arrays are still drawn.
         optimizer: an Optax transformation.
+
+    Attributes:
+        abstract_state: shapes and dtypes of the state.
 
     Example:
         >>> import jax, optax
@@ -76,7 +80,7 @@ class Learner:
         >>> from qjax.train import Batch, Learner
         >>> learner = Learner(nnx.Linear(4, 3, rngs=nnx.Rngs(0)), optax.adam(0.1))
         >>> batch = Batch(jax.numpy.ones((2, 4)), jax.numpy.array([0, 1]), jax.numpy.ones(2), 2)
-        >>> state, metrics = learner.step(learner.initial_state, learner.trainable(), batch)
+        >>> state, metrics = learner.step(learner.start(), learner.trainable(), batch)
         >>> int(state.step)
         1
     """
@@ -87,11 +91,23 @@ class Learner:
         self._train_graph, self._variables, rest = nnx.split(model, nnx.Param, ...)
         model.eval()
         self._eval_graph = nnx.split(model, nnx.Param, ...)[0]
-        params, model_state = nnx.as_pure(self._variables), nnx.as_pure(rest)
-        state = TrainState(jnp.int32(0), params, model_state, optimizer.init(params))
-        self.initial_state: TrainState = jax.tree.map(_strongly_typed, state)
+        self._arrays = nnx.as_pure(self._variables), nnx.as_pure(rest)
+        self._start = jax.jit(self._pure_start)
+        self.abstract_state: TrainState = jax.eval_shape(self._pure_start, *self._arrays)
         self._step = jax.jit(self._pure_step)
         self._score = jax.jit(self._pure_score)
+
+    def start(self, model: nnx.Module | None = None) -> TrainState:
+        """Returns the state before the first step.
+
+        Args:
+            model: one of the same structure, whose arrays to start from; by default, the model
+                that the learner was made from.
+        """
+        if model is None:
+            return self._start(*self._arrays)
+        _, variables, rest = nnx.split(model, nnx.Param, ...)
+        return self._start(nnx.as_pure(variables), nnx.as_pure(rest))
 
     def trainable(self, variables: Any = ...) -> Any:
         """Returns the pytree of booleans that tells `step` which parameters to train.
@@ -120,6 +136,20 @@ class Learner:
     def score(self, state: TrainState, batch: Batch) -> Totals:
         """Sums loss and right answers over a batch, with the model in evaluation mode."""
         return self._score(state.params, state.model_state, batch[:3])
+
+    def compile_step(self, batch_size: int, num_features: int) -> None:
+        """Compiles `step` for batches of one shape, by taking one from zeros in vain."""
+        zeros, batch = _zeros(self.abstract_state), _blank(batch_size, num_features)
+        jax.block_until_ready(self.step(zeros, self.trainable(), batch))
+
+    def compile_score(self, batch_size: int, num_features: int) -> None:
+        """Compiles `score` for batches of one shape, likewise."""
+        zeros, batch = _zeros(self.abstract_state), _blank(batch_size, num_features)
+        jax.block_until_ready(self.score(zeros, batch))
+
+    def _pure_start(self, params: Any, model_state: Any) -> TrainState:
+        state = TrainState(jnp.int32(0), params, model_state, self._optimizer.init(params))
+        return jax.tree.map(_strongly_typed, state)
 
     def _pure_step(
         self, state: TrainState, trainable: Any, arrays: tuple[Any, Any, Any]
@@ -163,6 +193,19 @@ def _summary(gradient: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 def _masked(tree: Any, trainable: Any) -> Any:
     return jax.tree.map(lambda leaf, keep: jnp.where(keep, leaf, 0), tree, trainable)
+
+
+def _zeros(abstract: Any) -> Any:
+    def zeros(leaf: Any) -> Any:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return (jnp if is_key else np).zeros(leaf.shape, leaf.dtype)
+
+    return jax.tree.map(zeros, abstract)
+
+
+def _blank(batch_size: int, num_features: int) -> Batch:
+    x = np.zeros((batch_size, num_features), np.float32)
+    return Batch(x, np.zeros(batch_size, np.int32), np.ones(batch_size, np.float32), batch_size)
 
 
 def _strongly_typed(leaf: jax.Array) -> jax.Array:

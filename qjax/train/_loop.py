@@ -79,7 +79,7 @@ def fit(
 
     Args:
         learner: the model and its optimiser.
-        state: where to start: the learner's initial state or one from a checkpoint.
+        state: where to start: from `Learner.start` or a checkpoint.
         x: training inputs of shape (n, features).
         y: their classes, integers of shape (n,).
         epochs: how many epochs the run has in all.

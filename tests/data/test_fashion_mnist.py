@@ -149,10 +149,10 @@ class TestDownload:
         pooch = pytest.importorskip("pooch")
 
         def retrieve(*_: object, **__: object) -> None:
-            raise OSError("no route to host")
+            raise ConnectionError("a long story")
 
         monkeypatch.setattr(pooch, "retrieve", retrieve)
-        message = r"could not be downloaded from http.*gz to `.*` \(no route to host\)\. Try again"
+        message = r"could not be downloaded from http.*gz to `.*` \(ConnectionError\)\. Try again"
         with pytest.raises(DataError, match=message):
             load_fashion_mnist()
 

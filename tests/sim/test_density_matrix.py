@@ -13,6 +13,7 @@ from tests.support.strategies import (
     as_observable,
     noisy_circuits,
     random_density_matrix,
+    random_kraus,
     random_ket,
 )
 
@@ -199,6 +200,28 @@ class TestMeasurement:
         np.testing.assert_allclose(jax.grad(mean)(t), [slope, -p * np.sin(t[1])], atol=1e-12)
 
 
+def test_batched_angles_and_kraus_operators_in_branches():
+    """Batch axes before, at and after a measurement broadcast together."""
+    kraus = np.stack([np.stack(random_kraus(1, seed)) for seed in range(2)])
+    angles = np.array([[0.1], [0.5], [0.7]])
+    circuit = qj.Circuit(
+        2,
+        [
+            *(qj.RY(1.0, 0), qj.Measure(0, "m")),
+            *(qj.RX(angles, 1).conditioned("m"), qj.Kraus(kraus, 1)),
+        ],
+    )
+    found = qj.density_matrix(circuit)
+    assert found.shape == (3, 2, 4, 4)
+    for i, j in np.ndindex(3, 2):
+        ops = [
+            *(Op("RY", (0,), (1.0,)), Op("Measure", (0,), data="m")),
+            Op("RX", (1,), (angles[i, 0],), conditions=(("m", 1),)),
+            Op("Kraus", (1,), data=kraus[j]),
+        ]
+        np.testing.assert_allclose(found[i, j], oracle.density_matrix(2, ops), atol=1e-13)
+
+
 class TestPostselection:
     """The state given an outcome."""
 
@@ -209,6 +232,20 @@ class TestPostselection:
         ket = np.asarray(qj.statevector(as_circuit(2, self.OPS), key=jax.random.key(0)))
         expected = oracle.density_matrix(2, self.OPS)
         np.testing.assert_allclose(np.outer(ket, ket.conj()), expected, atol=1e-12)
+
+    @pytest.mark.parametrize("noise", [[], [Op("BitFlip", (0,), (0.0,))]], ids=["pure", "noisy"])
+    def test_impossible_outcome(self, noise):
+        """Known at once it raises; inside jit values and gradients stay finite."""
+
+        def mean(t):
+            ops = [Op("RX", (0,), (t,)), *noise, Op("Measure", (0,), postselect=1)]
+            return qj.expectation(as_circuit(1, ops), qj.Z(0))
+
+        assert np.isfinite(jax.jit(jax.value_and_grad(mean))(0.0)).all()
+        with pytest.raises(qj.errors.StateError, match="probability zero"):
+            mean(0.0)
+        with pytest.raises(qj.errors.QjaxError, match="probability zero"):
+            qj.checked(jax.jit(mean))(0.0)
 
     def test_gradient_of_the_conditional_mean(self):
         """The normalisation is differentiated too."""

@@ -23,7 +23,7 @@ from tests.support.strategies import (
 
 pytestmark = pytest.mark.usefixtures("x64")
 
-FEW = settings(max_examples=5)
+FEW = settings(max_examples=4)
 small = unitary_circuits(max_qubits=4, max_ops=8)
 
 

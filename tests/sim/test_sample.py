@@ -174,16 +174,51 @@ class TestTrajectories:
         outcomes = np.bincount(weights.argmax(axis=1), minlength=4)
         assert abs(z_score(outcomes, np.full(4, 100))) < 4
 
-    def test_average_is_the_density_matrix(self):
+    @pytest.mark.parametrize(
+        "noise",
+        [
+            [Op("RY", (0,), (0.5,))],
+            [
+                Op("AmplitudeDamping", (1,), (0.4,)),
+                Op("Depolarizing", (0, 1), (0.3,)),
+                Op("Reset", (0,), conditions=(("m", 1),)),
+                Op("BitFlip", (1,), (0.3,), conditions=(("m", 0),)),
+            ],
+        ],
+        ids=["gates", "channels"],
+    )
+    def test_average_is_the_density_matrix(self, noise):
         """The mean over trajectories tends to the exact state."""
         ops = [
             *(Op("RY", (0,), (1.0,)), Op("Measure", (0,), data="m")),
-            *(Op("RX", (1,), (1.3,), conditions=(("m", 1),)), Op("RY", (0,), (0.5,))),
+            *(Op("RX", (1,), (1.3,), conditions=(("m", 1),)), *noise),
         ]
         circuit, keys = as_circuit(2, ops), jax.random.split(jax.random.key(1), SHOTS)
         kets = np.asarray(jax.jit(jax.vmap(lambda k: qj.statevector(circuit, key=k)))(keys))
         found = np.einsum("ki,kj->ij", kets, kets.conj()) / SHOTS
         np.testing.assert_allclose(found, oracle.density_matrix(2, ops), atol=4 / np.sqrt(SHOTS))
+
+
+def test_noisy_register_too_large_for_a_density_matrix():
+    """13 qubits with feedback, damping and readout error: the mean of each bit."""
+    n = 13
+    circuit = qj.Circuit(
+        n,
+        [
+            *(qj.RY(0.3 * q, q) for q in range(n)),
+            *(qj.Measure(1, "m"), qj.X(2).conditioned("m")),
+            *(qj.AmplitudeDamping(0.5, 3), qj.CX(3, 4), qj.ReadoutError(0.1, 0.2, 5)),
+        ],
+    )
+    p = np.sin(0.15 * np.arange(n)) ** 2
+    p[2] = p[2] * (1 - p[1]) + p[1] * (1 - p[2])
+    p[3] /= 2
+    p[4] = p[3] * (1 - p[4]) + p[4] * (1 - p[3])
+    p[5] = 0.8 * p[5] + 0.1 * (1 - p[5])
+    bits = qj.sample(circuit, SHOTS, jax.random.key(8))
+    assert bits.shape == (SHOTS, n)
+    scores = np.abs(np.mean(bits, axis=0) - p) / np.sqrt(p * (1 - p) / SHOTS + 1e-12)
+    assert scores.max() < 4
 
 
 NUM_QUBITS, MANY = 20, 10**6

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 import qjax as qj
 from tests.support import oracle
-from tests.support.oracle import Op
+from tests.support.oracle import GATES, Op
 from tests.support.strategies import (
     as_circuit,
     as_observable,
     random_ket,
+    random_unitary,
     unitary_circuits,
 )
 
@@ -237,6 +238,62 @@ class TestStatePreparation:
             for a in amplitudes
         ]
         np.testing.assert_allclose(qj.statevector(circuit), expected, atol=1e-13)
+
+
+def test_deep_circuit_on_eight_qubits(x64):
+    """Sixty random gates, so that fusion, long-range gates and diagonals all meet."""
+    rng = np.random.default_rng(8)
+    ops = []
+    for name in rng.choice(list(GATES), size=60):
+        gate = GATES[str(name)]
+        qubits = tuple(int(q) for q in rng.permutation(8)[: gate.num_qubits])
+        params = tuple(rng.uniform(-3, 3, gate.num_params))
+        ops.append(Op(str(name), qubits, params, inverse=bool(rng.integers(2))))
+    found = qj.statevector(as_circuit(8, ops))
+    np.testing.assert_allclose(found, oracle.statevector(8, ops), atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+class TestArrayOperations:
+    """Operations that carry arrays: batches and derivatives of the arrays themselves."""
+
+    def test_batched_unitaries(self):
+        """Leading axes of matrices come out in front."""
+        matrices = np.stack([random_unitary(2, seed) for seed in range(3)])
+        inverse = qj.Unitary(matrices, (1, 0)).inverse()
+        circuit = qj.Circuit(3, [qj.H(0), qj.Unitary(matrices, (2, 0)), inverse])
+        assert circuit.batch_shape == (3,)
+        expected = [
+            oracle.statevector(
+                3,
+                [
+                    *(Op("H", (0,)), Op("Unitary", (2, 0), data=matrix)),
+                    Op("Unitary", (1, 0), data=matrix, inverse=True),
+                ],
+            )
+            for matrix in matrices
+        ]
+        np.testing.assert_allclose(qj.statevector(circuit), expected, atol=1e-12)
+
+    def test_gradient_in_a_matrix(self):
+        """Of a rotation written as a matrix, twice."""
+
+        def mean(t):
+            matrix = jnp.array([[jnp.cos(t), -jnp.sin(t)], [jnp.sin(t), jnp.cos(t)]])
+            return qj.expectation(qj.Circuit(1, [qj.Unitary(matrix, 0)]), qj.Z(0))
+
+        found = jax.jit(jax.value_and_grad(jax.grad(mean)))(0.3)
+        np.testing.assert_allclose(found, [-2 * np.sin(0.6), -4 * np.cos(0.6)], atol=1e-12)
+
+    def test_batched_coefficients(self):
+        """Leading axes of an observable's coefficients pair with those of the circuit."""
+        c, t = np.arange(6.0).reshape(3, 2), np.array([0.4, 0.5, 0.6])
+        observable = jnp.asarray(c[:, 0]) * qj.Z(0) + jnp.asarray(c[:, 1]) * qj.X(1)
+        circuit = qj.Circuit(2, [qj.RY(0.3, 0), qj.RY(t, 1)])
+        expected = c[:, 0] * np.cos(0.3) + c[:, 1] * np.sin(t)
+        found = qj.expectation(circuit, [observable, qj.Z(0)])
+        np.testing.assert_allclose(found[:, 0], expected, atol=1e-13)
+        np.testing.assert_allclose(found[:, 1], np.cos(0.3), atol=1e-13)
 
 
 @given(st.integers(0, 2**12 - 1))

@@ -39,7 +39,7 @@ def direct_loss(params: Any) -> jax.Array:
 
 class TestStep:
     def test_is_gradient_descent(self, plain: Learner) -> None:
-        start = plain.initial_state
+        start = plain.start()
         loss, gradient = jax.value_and_grad(direct_loss)(start.params)
         state, metrics = plain.step(start, plain.trainable(), FULL)
         expected = jax.tree.map(lambda p, g: p - 0.1 * g, start.params, gradient)
@@ -56,8 +56,8 @@ class TestStep:
     def test_padding_changes_nothing(self, plain: Learner) -> None:
         trainable = plain.trainable()
         (padded,) = batches(X, Y, 16)
-        one, metrics = plain.step(plain.initial_state, trainable, FULL)
-        other, others = plain.step(plain.initial_state, trainable, padded)
+        one, metrics = plain.step(plain.start(), trainable, FULL)
+        other, others = plain.step(plain.start(), trainable, padded)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, other)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), metrics, others)
 
@@ -67,22 +67,43 @@ class TestStep:
                 return super().__call__(x) + 5.0
 
         model = Learner(Logits(nnx.Rngs(0)), optax.sgd(0.1))
-        _, metrics = model.step(model.initial_state, model.trainable(), FULL)
-        _, expected = plain.step(plain.initial_state, plain.trainable(), FULL)
+        _, metrics = model.step(model.start(), model.trainable(), FULL)
+        _, expected = plain.step(plain.start(), plain.trainable(), FULL)
         np.testing.assert_allclose(metrics.loss, expected.loss, rtol=1e-5)
 
     def test_compiles_once_for_every_choice_of_parameters(self) -> None:
         subject = learner(optax.adam(0.1))
-        state, before = subject.initial_state, Waves.calls
+        state, before = subject.start(), Waves.calls
         for filters in (..., Phase, nnx.Not(Phase)):
             for batch in batches(X, Y, 4):
                 state, _ = subject.step(state, subject.trainable(filters), batch)
         assert Waves.calls == before + 1
 
+    def test_compiles_ahead(self) -> None:
+        abstract = nnx.eval_shape(lambda: Waves(nnx.Rngs(0), stateful=True))
+        subject, before = Learner(abstract, optax.adam(0.1)), Waves.calls
+        subject.compile_step(4, 4)
+        subject.compile_score(10, 4)
+        assert Waves.calls == before + 2
+        state = subject.start(Waves(nnx.Rngs(0), stateful=True))
+        for batch in batches(X, Y, 4):
+            state, _ = subject.step(state, subject.trainable(), batch)
+        subject.score(state, FULL)
+        assert Waves.calls == before + 2
+
+    def test_abstract_state_is_that_of_the_start(self, stateful: Learner) -> None:
+        state = stateful.start()
+        expected = jax.eval_shape(lambda: state)
+        assert jax.tree.structure(stateful.abstract_state) == jax.tree.structure(expected)
+        leaves = zip(
+            jax.tree.leaves(stateful.abstract_state), jax.tree.leaves(expected), strict=True
+        )
+        assert all((a.shape, a.dtype) == (b.shape, b.dtype) for a, b in leaves)
+
     def test_state_from_host_arrays_gives_the_same_bits(self) -> None:
         subject = learner(optax.adam(0.1))
-        host = jax.tree.map(np.asarray, subject.initial_state)
-        one, _ = subject.step(subject.initial_state, subject.trainable(), FULL)
+        host = jax.tree.map(np.asarray, subject.start())
+        one, _ = subject.step(subject.start(), subject.trainable(), FULL)
         other, _ = subject.step(TrainState(*host), subject.trainable(), FULL)
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
@@ -90,7 +111,7 @@ class TestStep:
 class TestTrainable:
     def test_frozen_parameters_keep_their_bits(self) -> None:
         subject = learner(optax.adamw(0.1, weight_decay=0.5))
-        start = subject.initial_state
+        start = subject.start()
         state, _ = subject.step(start, subject.trainable(nnx.Not(Phase)), FULL)
         np.testing.assert_array_equal(state.params["phases"], start.params["phases"])
         assert (state.params["head"]["kernel"] != start.params["head"]["kernel"]).all()
@@ -99,8 +120,8 @@ class TestTrainable:
         np.testing.assert_array_equal(state.params["scale"], start.params["scale"])
 
     def test_gradient_of_frozen_parameters_does_not_count(self, plain: Learner) -> None:
-        _, everything = plain.step(plain.initial_state, plain.trainable(), FULL)
-        _, some = plain.step(plain.initial_state, plain.trainable(Phase), FULL)
+        _, everything = plain.step(plain.start(), plain.trainable(), FULL)
+        _, some = plain.step(plain.start(), plain.trainable(Phase), FULL)
         assert some.grad_norm < everything.grad_norm
         assert some.loss == everything.loss
 
@@ -111,13 +132,13 @@ class TestTrainable:
 
 class TestModelState:
     def test_moves_in_training_only(self, stateful: Learner) -> None:
-        start = stateful.initial_state
+        start = stateful.start()
         state, _ = stateful.step(start, stateful.trainable(), FULL)
         assert (state.model_state["norm"]["mean"] != start.model_state["norm"]["mean"]).any()
         assert stateful.score(state, FULL) == stateful.score(state, FULL)
 
     def test_dropout_draws_anew_at_each_step(self, stateful: Learner) -> None:
-        state, first = stateful.step(stateful.initial_state, stateful.trainable(), FULL)
+        state, first = stateful.step(stateful.start(), stateful.trainable(), FULL)
         _, second = stateful.step(state, stateful.trainable(), FULL)
         assert first.loss != second.loss
 
@@ -125,7 +146,7 @@ class TestModelState:
 class TestEvaluate:
     @pytest.mark.parametrize("batch_size", [1, 3, 10, 64])
     def test_does_not_depend_on_the_batches(self, plain: Learner, batch_size: int) -> None:
-        state = plain.initial_state
+        state = plain.start()
         loss, accuracy = evaluate(plain, state, X, Y, batch_size=batch_size)
         np.testing.assert_allclose(loss, direct_loss(state.params), rtol=1e-5)
         model = Waves(nnx.Rngs(0))
@@ -134,5 +155,5 @@ class TestEvaluate:
     def test_compiles_once_for_sets_of_every_size(self) -> None:
         subject, before = learner(), Waves.calls
         for size in (1, 5, 10):
-            evaluate(subject, subject.initial_state, X[:size], Y[:size])
+            evaluate(subject, subject.start(), X[:size], Y[:size])
         assert Waves.calls == before + 1

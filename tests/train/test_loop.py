@@ -46,7 +46,7 @@ def learner() -> Learner:
 
 
 def run(learner: Learner, epochs: int, state: TrainState | None = None, **more: Any) -> FitResult:
-    state = learner.initial_state if state is None else state
+    state = learner.start() if state is None else state
     return fit(learner, state, X, Y, epochs=epochs, **SETTINGS, **more)
 
 
@@ -61,7 +61,7 @@ def assert_same_bits(one: Any, other: Any) -> None:
 
 class TestTraining:
     def test_learns(self, learner: Learner) -> None:
-        before = evaluate(learner, learner.initial_state, X, Y)
+        before = evaluate(learner, learner.start(), X, Y)
         result = run(learner, 20)
         after = evaluate(learner, result.state, X, Y)
         assert after.loss < 0.5 * before.loss
@@ -73,7 +73,7 @@ class TestTraining:
         assert_same_bits(run(learner, 3).state, run(learner, 3).state)
 
     def test_seed_changes_the_order(self, learner: Learner) -> None:
-        other = fit(learner, learner.initial_state, X, Y, epochs=1, batch_size=16, seed=6)
+        other = fit(learner, learner.start(), X, Y, epochs=1, batch_size=16, seed=6)
         difference = run(learner, 1).state.params["phases"] - other.state.params["phases"]
         assert (difference != 0).any()
 
@@ -99,7 +99,7 @@ class TestTraining:
 
     def test_frozen(self, learner: Learner) -> None:
         state = run(learner, 2, trainable=learner.trainable(nnx.Not(Phase))).state
-        start = learner.initial_state
+        start = learner.start()
         np.testing.assert_array_equal(state.params["phases"], start.params["phases"])
         assert (state.params["head"]["kernel"] != start.params["head"]["kernel"]).any()
 
@@ -168,7 +168,7 @@ class TestSinks:
         assert result.first_step_time is not None
         assert before < result.first_step_time < time.perf_counter()
         assert result.circuits_per_second > 0
-        one_step = fit(learner, learner.initial_state, X[:16], Y[:16], epochs=1, **SETTINGS)
+        one_step = fit(learner, learner.start(), X[:16], Y[:16], epochs=1, **SETTINGS)
         assert one_step.circuits_per_second == 0
 
 
@@ -192,7 +192,7 @@ class TestGuard:
         with pytest.raises(RunError, match=message):
             fit(
                 learner,
-                learner.initial_state,
+                learner.start(),
                 x,
                 Y,
                 epochs=5,
