@@ -85,7 +85,6 @@ def train(
     try:
         _run.train(options, run_dir, resume, Console(), context.obj)
     except KeyboardInterrupt:
-        typer.echo("qjax: interrupted; go on with `qjax train --resume RUN_DIR`.", err=True)
         raise typer.Exit(INTERRUPTED) from None
 
 

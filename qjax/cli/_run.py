@@ -92,6 +92,7 @@ def train(
 
     Raises:
         QjaxError: if anything does not fit or cannot be read or written.
+        KeyboardInterrupt: on Ctrl-C; the last whole epoch is then saved.
     """
     config = _resumed_config(resume, options) if resume else _new_config(options)
     if resume is None and run_dir is not None:
@@ -104,7 +105,12 @@ def train(
     config.write(folder)
     job = _Job(config, folder, data, learner, Reporter(console))
     work = _Beside(background, job)
-    summary = _measure(job, work, _fit(job, work, resumed=resume is not None), start)
+    try:
+        result = _fit(job, work, resumed=resume is not None)
+    except KeyboardInterrupt:
+        job.reporter.line(f"interrupted; go on with: qjax train --resume {folder}")
+        raise
+    summary = _measure(job, work, result, start)
     work.drawing.result()
     _draw(job, summary)
     summary["wall_seconds"] = read_clock() - start

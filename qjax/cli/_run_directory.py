@@ -75,7 +75,7 @@ def make_run_directory(run_dir: Path | None, model: str) -> Path:
 
 
 class RunCheckpoints:
-    """Saves the state every few epochs, when the last save is a while ago, and at the end.
+    """Saves the state every few epochs, but not too often, and at the end.
 
     The metrics up to the state are committed before it, so that a resumed run finds them.
 
@@ -83,22 +83,31 @@ class RunCheckpoints:
         run_dir: the run directory.
         metrics: writer of the run's metrics.
         every: epochs between two checkpoints.
-        seconds: seconds after which the next epoch is saved in any case.
+        least: seconds that must lie between two checkpoints.
+        most: seconds after which the next epoch is saved in any case.
     """
 
     def __init__(
-        self, run_dir: Path, metrics: MetricsWriter, *, every: int = 10, seconds: float = 60.0
+        self,
+        run_dir: Path,
+        metrics: MetricsWriter,
+        *,
+        every: int = 10,
+        least: float = 1.0,
+        most: float = 60.0,
     ) -> None:
         self._folder = run_dir / CHECKPOINTS
         self._metrics = metrics
         self._every = every
-        self._seconds = seconds
+        self._least = least
+        self._most = most
         self._last_save = time.monotonic()
 
     def save(self, epoch: int, state: TrainState, *, final: bool) -> None:
         """Saves the state after `epoch` epochs if it is time to."""
-        overdue = time.monotonic() - self._last_save > self._seconds
-        if not (final or overdue or epoch % self._every == 0):
+        waited = time.monotonic() - self._last_save
+        due = epoch % self._every == 0 and waited > self._least
+        if not (final or due or waited > self._most):
             return
         self._metrics.flush()
         if int(state.step) not in list_checkpoints(self._folder):

@@ -11,18 +11,22 @@ __all__ = ["DecodingLayer"]
 
 
 class DecodingLayer(nnx.Module):
-    """Scales expectation values from [-1, 1] to [0, 1], and projects them if asked to.
+    """Scales expectation values from [-1, 1] to a range, and projects them if asked to.
 
     Args:
         num_features: length of the inputs; needed for a projection only.
         output_dim: length of the outputs; without it the values are scaled and handed on.
+        value_range: what -1 and 1 are mapped to. A range around zero that is wider than [-1, 1]
+            acts as an inverse temperature of a softmax: class scores from values of size one
+            alone could not get far apart.
         rngs: random streams; the projection takes "params". Needed for a projection only.
 
     Attributes:
         kernel: `nnx.Param` of shape (num_features, output_dim); no bias.
 
     Raises:
-        ModelError: if a projection lacks `num_features` or `rngs`, or the inputs do not fit it.
+        ModelError: if the range is empty, a projection lacks `num_features` or `rngs`, or the
+            inputs do not fit it.
 
     Example:
         >>> import jax.numpy as jnp
@@ -36,9 +40,16 @@ class DecodingLayer(nnx.Module):
         num_features: int | None = None,
         output_dim: int | None = None,
         *,
+        value_range: tuple[float, float] = (0.0, 1.0),
         rngs: nnx.Rngs | None = None,
     ):
         self.num_features, self.output_dim = num_features, output_dim
+        self.value_range = tuple(map(float, value_range))
+        low, high = self.value_range
+        if not low < high:
+            raise ModelError(
+                f"Argument `value_range` must be (low, high) with low < high, but is {value_range!r}."
+            )
         if output_dim is None:
             return
         check_positive_int(output_dim, name="output_dim", error=ModelError)
@@ -54,7 +65,8 @@ class DecodingLayer(nnx.Module):
     def __call__(self, x: ArrayLike) -> Array:
         """Maps (..., num_features) to (..., output_dim), or to (..., num_features)."""
         values = as_float_array(x)
-        scaled = (values + 1) / 2
+        low, high = self.value_range
+        scaled = values * ((high - low) / 2) + (high + low) / 2
         if self.output_dim is None:
             return scaled
         if values.ndim == 0 or values.shape[-1] != self.num_features:

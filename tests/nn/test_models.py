@@ -1,12 +1,14 @@
 """The ready-made models: what they compute, and which of their angles can learn."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.flatten_util import ravel_pytree
 
 from qjax.errors import ModelError
 from qjax.nn import Angle, DecodingLayer, EncodingLayer, QuantumFeatureExtractor, models
@@ -28,7 +30,7 @@ KEPT = {196: (0, 2, 4, 6), 64: (0, 1, 2, 4)}
 QUBITS = {196: 8, 64: 6}
 
 
-def quantum_first(num_features: int, seed: int = 0) -> nnx.Module:
+def quantum_first(num_features: int, seed: int = 0) -> Any:
     """The design's model for ten classes."""
     return models.create(
         "quantum-first", num_features=num_features, num_classes=10, rngs=nnx.Rngs(seed)
@@ -55,7 +57,7 @@ def test_quantum_first_equals_oracle(num_features, x64):
     ops = [*prepared(x, n), *layered(first, FULL[n]), *layered(second, FULL[4], kept)]
     ket = evolve(n, [*ops, *rotations(last, kept)])
     expected = log_scores(oracle.probabilities(ket, kept), 10)
-    np.testing.assert_allclose(jax.jit(model)(x), expected, atol=1e-10)  # pyright: ignore
+    np.testing.assert_allclose(jax.jit(model)(x), expected, atol=1e-10)
 
 
 @cache
@@ -71,7 +73,7 @@ def test_quantum_first_gradients_equal_finite_differences(x64):
     x = image(196, 0)
     in_leaves, in_x = jacobian(leaves, x)
     np.testing.assert_allclose(in_x, finite_differences(lambda v: value(leaves, v), x), atol=1e-6)
-    flat, unflatten = jax.flatten_util.ravel_pytree(leaves)  # pyright: ignore
+    flat, unflatten = ravel_pytree(leaves)
     found = np.concatenate([np.reshape(j, (10, -1)) for j in in_leaves], axis=1)
     assert found.shape == (10, 92)
     expected = finite_differences(lambda v: value(unflatten(jnp.asarray(v)), x), flat)
@@ -115,19 +117,17 @@ def carried(xs: set[int], zs: set[int], pairs) -> tuple[set[int], set[int]]:
 
 @pytest.mark.parametrize("num_features", [196, 64])
 def test_last_layer_reaches_kept_qubits(num_features):
-    """What RZ (Z) and RY (X and Y, turned by RZ) generate acts on a kept qubit after the CX.
+    """What RZ and RY of every qubit generate acts on a kept qubit after the CX of the layer.
 
-    CX on all pairs in order takes Z_q to Z_0 ... Z_q and X_q to X_q X_(q+1).
+    CX on all pairs, in order, take Z_q to Z_0 ... Z_q and X_q to X_q X_(q+1), so that both Z_q
+    and Y_q come out with a letter on qubit 0, which is kept.
     """
     n, kept = QUBITS[num_features], set(KEPT[num_features])
     for q in range(n):
         _, zs = carried(set(), {q}, FULL[n])
         xs, _ = carried({q}, set(), FULL[n])
-        assert zs == set(range(q + 1)) and xs == {q, q + 1} & set(range(n))
-        assert zs & kept
-        for generator in (({q}, set()), ({q}, {q})):
-            both = carried(*generator, FULL[n])
-            assert (both[0] | both[1]) & kept or generator == ({n - 1}, set())
+        assert zs == set(range(q + 1)) and xs == {q, q + 1} - {n}
+        assert zs & kept and carried({q}, {q}, FULL[n])[1] & kept
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,8 @@ def test_quantum_first_shape(num_features, num_classes, qubits, kept):
     model = models.quantum_first(
         num_features=num_features, num_classes=num_classes, rngs=nnx.Rngs(0)
     )
-    first, pooling, second, readout = model.layers
+    layers: list[Any] = list(model.layers)
+    first, pooling, second, readout = layers
     assert first.num_qubits == pooling.num_qubits == qubits
     assert pooling.kept_qubits == kept
     assert second.num_qubits == readout.num_qubits == len(kept)
@@ -148,21 +149,21 @@ def test_quantum_first_shape(num_features, num_classes, qubits, kept):
 
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_small_model(name, x64):
-    """Every model: batch in, log-probabilities or logits out, right gradients, none of them dead."""
-    model = models.create(name, num_features=3, num_classes=3, rngs=nnx.Rngs(0))
+    """Every model: right gradients, no dead parameter, and inputs that matter as rays only."""
+    model: Any = models.create(name, num_features=3, num_classes=3, rngs=nnx.Rngs(0))
     x = np.array([0.3, -0.8, 0.4])
     in_leaves, in_x = checked_jacobians(model, x)
     for leaf in in_leaves:
         assert np.all(largest_slopes(leaf, 3) > 1e-6)
     assert np.all(np.abs(in_x).max(axis=0) > 1e-6)
-    batch = jax.jit(model)(np.stack([x, 2 * x, -x]))  # pyright: ignore
+    batch = jax.jit(model)(np.stack([x, 2 * x, -x]))
     np.testing.assert_allclose(batch, np.stack([batch[0]] * 3), atol=1e-12)  # rays, not vectors
 
 
 def test_quantum_first_scores_are_log_probabilities():
     """Their exponentials sum to one."""
-    model = models.create("quantum-first", num_features=4, num_classes=3, rngs=nnx.Rngs(0))
-    scores = model(np.random.default_rng(0).normal(size=(5, 4)))  # pyright: ignore
+    model: Any = models.create("quantum-first", num_features=4, num_classes=3, rngs=nnx.Rngs(0))
+    scores = model(np.random.default_rng(0).normal(size=(5, 4)))
     assert scores.shape == (5, 3) and scores.dtype == np.float32
     np.testing.assert_allclose(np.exp(scores).sum(axis=-1), np.ones(5), rtol=1e-5)
 
@@ -213,6 +214,6 @@ def test_bad_arguments(name, num_features, num_classes, text):
 @pytest.mark.parametrize("name", sorted(models.MODELS))
 def test_inputs_that_do_not_fit(name):
     """Too many features for the amplitudes."""
-    model = models.create(name, num_features=4, num_classes=2, rngs=nnx.Rngs(0))
+    model: Any = models.create(name, num_features=4, num_classes=2, rngs=nnx.Rngs(0))
     with pytest.raises(ModelError, match="`x` must have between 1 and 4 features"):
-        model(np.ones((2, 5)))  # pyright: ignore
+        model(np.ones((2, 5)))

@@ -1,6 +1,7 @@
 """QuantumPooling against an explicit sum over the qubits that are traced out."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -101,8 +102,8 @@ def test_has_no_parameters():
 
 def test_executor():
     """Computes the expectation values in place of the simulator."""
-    pooling = QuantumPooling(4, executor=lambda _, observables: len(observables))
-    assert pooling(np.ones(4)) == 2
+    pooling = QuantumPooling(4, executor=lambda _, observables: jnp.ones(len(observables)))
+    assert pooling(np.ones(4)).tolist() == [1, 1]
 
 
 BAD_ARGUMENTS = [

@@ -55,7 +55,7 @@ def test_one_qubit_closed_form(x64):
     readout = QuantumReadout(1, 2, rngs=nnx.Rngs(1))
     half = (0.3 + readout.theta[...][0]) / 2
     expected = [np.log(np.cos(half) ** 2), np.log(np.sin(half) ** 2)]
-    np.testing.assert_allclose(readout([0.3]), expected, atol=1e-12)
+    np.testing.assert_allclose(readout(np.array([0.3])), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["computational", "expectation"])

@@ -136,7 +136,7 @@ def test_vmap_equals_loop(drawn):
     np.testing.assert_allclose(found, loop, atol=1e-12)
 
 
-@given(small | noisy_circuits())
+@given(unitary_circuits(max_qubits=3, max_ops=6) | noisy_circuits(max_ops=4))
 @FEW
 def test_derivatives_agree(drawn):
     """Forward mode, reverse mode and a finite difference, in all gate angles at once."""

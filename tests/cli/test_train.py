@@ -1,0 +1,259 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qjax.cli import _run
+from qjax.cli._run_directory import make_run_directory
+from qjax.data import load_digits
+from qjax.storage import list_checkpoints, load_checkpoint, read_metrics
+from tests.cli.conftest import SETTINGS, Command, Run
+
+KEYS = {
+    "test_accuracy",
+    "train_accuracy",
+    "frozen_test_accuracy",
+    "linear_test_accuracy",
+    "first_step_seconds",
+    "wall_seconds",
+    "circuits_per_second",
+    "quantum_share",
+    "seed",
+    "versions",
+}
+
+
+def leaves(run_dir: Path) -> dict[str, np.ndarray]:
+    return load_checkpoint(run_dir / "checkpoints").tree
+
+
+def assert_same_bits(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    def words(leaf: Any) -> np.ndarray:
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+
+    assert one.keys() == other.keys()
+    for name, leaf in one.items():
+        assert words(leaf).tobytes() == words(other[name]).tobytes(), name
+
+
+class TestRunDirectory:
+    def test_holds_these_files_and_no_pickle(self, finished: Run) -> None:
+        assert sorted(os.listdir(finished.folder)) == [
+            "checkpoints",
+            "config.json",
+            "metrics",
+            "summary.json",
+            "training.png",
+        ]
+        files = [path for path in finished.folder.rglob("*") if path.is_file()]
+        inside_zarr = {path for path in files if "arrays.zarr" in path.parts}
+        assert inside_zarr
+        suffixes = {path.suffix for path in set(files) - inside_zarr}
+        assert suffixes == {".json", ".parquet", ".png"}
+
+    def test_summary(self, finished: Run) -> None:
+        assert finished.summary.keys() >= KEYS
+        for name in ("test", "train", "frozen_test", "linear_test"):
+            assert 0 <= finished.summary[f"{name}_accuracy"] <= 1
+        assert 0 < finished.summary["quantum_share"] < 1
+        assert finished.summary["circuits_per_second"] > 0
+        assert 0 < finished.summary["first_step_seconds"] < finished.summary["wall_seconds"]
+        assert finished.summary["seed"] == 7
+        assert set(finished.summary["versions"]) == {"python", "jax", "flax", "qjax"}
+        assert finished.summary["train_samples"] == 72
+        assert finished.summary["test_samples"] == 450
+
+    def test_linear_model_is_that_of_scikit_learn(self, finished: Run) -> None:
+        linear_model = pytest.importorskip("sklearn.linear_model")
+        data = load_digits().take(96).with_validation(0.25)
+        model = linear_model.LogisticRegression(max_iter=300).fit(data.train_x, data.train_y)
+        expected = model.score(data.test_x, data.test_y)
+        assert finished.summary["linear_test_accuracy"] == pytest.approx(expected)
+
+    def test_config(self, finished: Run) -> None:
+        config = json.loads((finished.folder / "config.json").read_text())
+        assert config == {
+            "version": 1,
+            "model": "tiny",
+            "dataset": "digits",
+            "data_dir": None,
+            "samples": 96,
+            "validation": 0.25,
+            "epochs": 3,
+            "batch_size": 20,
+            "learning_rate": 0.05,
+            "seed": 7,
+        }
+
+    def test_metrics(self, finished: Run) -> None:
+        rows = read_metrics(finished.folder).to_pylist()
+        assert [row["step"] for row in rows] == [1, 2, 3, 4, -1, 5, 6, 7, 8, -1, 9, 10, 11, 12, -1]
+        assert all(row["val_accuracy"] is not None for row in rows if row["step"] == -1)
+
+    def test_plot(self, finished: Run) -> None:
+        content = (finished.folder / "training.png").read_bytes()
+        assert content.startswith(b"\x89PNG\r\n\x1a\n")
+        assert len(content) > 10_000
+
+    def test_checkpoint(self, finished: Run) -> None:
+        assert list_checkpoints(finished.folder / "checkpoints") == [12]
+        assert load_checkpoint(finished.folder / "checkpoints").metadata == {"epoch": 3}
+
+
+class TestOutput:
+    def test_one_line_for_each_epoch(self, finished: Run) -> None:
+        lines = [line for line in finished.out.splitlines() if line.startswith("epoch")]
+        assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
+        assert all("validation loss" in line for line in lines)
+
+    def test_table_and_run_directory(self, finished: Run) -> None:
+        for name, key in (("tiny", ""), ("frozen angles", "frozen_"), ("linear model", "linear_")):
+            (line,) = (line for line in finished.out.splitlines() if name in line)
+            numbers = [finished.summary[f"{key}{part}_accuracy"] for part in ("train", "test")]
+            assert line.split()[-2:] == [f"{number:.4f}" for number in numbers]
+        for name in ("seconds to the first step", "seconds in all", "circuits per second"):
+            assert name in finished.out
+        assert finished.out.splitlines()[-1] == f"run directory: {finished.folder}"
+
+    def test_no_escape_codes(self, finished: Run) -> None:
+        assert "\x1b" not in finished.out
+
+    def test_default_run_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        before = date.today().isoformat()
+        made = [make_run_directory(None, "tiny") for _ in range(3)]
+        assert made[0].parent == Path("runs")
+        assert made[0].name in (f"{before}-tiny", f"{date.today().isoformat()}-tiny")
+        assert [path.name for path in made[1:]] == [f"{made[0].name}-{n}" for n in (2, 3)]
+        assert all(path.is_dir() for path in made)
+
+
+class TestFrozen:
+    def test_angles_stay_and_the_rest_moves(self, finished: Run) -> None:
+        (start, trained), (frozen_start, frozen) = finished.states
+        jax.tree.map(np.testing.assert_array_equal, start, frozen_start)
+        before, after, kept = (
+            {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in pairs}
+            for pairs in (
+                jax.tree_util.tree_leaves_with_path(state.params)
+                for state in (start, trained, frozen)
+            )
+        )
+        for name in before:
+            assert (before[name] != after[name]).any(), name
+            assert (before[name] == kept[name]).all() == ("theta" in name), name
+
+
+class TestResume:
+    def continued(self, qjax: Command, tmp_path: Path, seed: str = "7") -> Path:
+        folder = tmp_path / "continued"
+        more = ("--validation", "0.25", "--seed", seed)
+        assert not qjax("train", *SETTINGS, *more, "--epochs", "1", "--run-dir", folder).code
+        assert not qjax("train", "--resume", folder, "--epochs", "3").code
+        return folder
+
+    def test_gives_the_same_bits_as_a_run_that_never_stopped(
+        self, qjax: Command, finished: Run, tmp_path: Path
+    ) -> None:
+        folder = self.continued(qjax, tmp_path)
+        assert_same_bits(leaves(folder), leaves(finished.folder))
+        summary = json.loads((folder / "summary.json").read_text())
+        for key in ("test_accuracy", "train_accuracy", "frozen_test_accuracy", "epochs"):
+            assert summary[key] == finished.summary[key]
+        config = json.loads((folder / "config.json").read_text())
+        assert config == json.loads((finished.folder / "config.json").read_text())
+        columns = ["epoch", "step", "train_loss", "val_loss", "grad_norm", "train_accuracy"]
+        ours, theirs = (read_metrics(f).select(columns) for f in (folder, finished.folder))
+        assert ours == theirs
+
+    def test_of_a_finished_run_trains_no_more(
+        self, qjax: Command, finished: Run, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "again"
+        shutil.copytree(finished.folder, folder)
+        done = qjax("train", "--resume", folder)
+        assert "resuming after epoch 3 of 3" in done.out
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["test_accuracy"] == finished.summary["test_accuracy"]
+        assert summary["first_step_seconds"] is None
+
+    def test_without_a_checkpoint_begins_anew(
+        self, qjax: Command, finished: Run, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "again"
+        shutil.copytree(finished.folder, folder)
+        shutil.rmtree(folder / "checkpoints")
+        assert "resuming after epoch 0 of 3" in qjax("train", "--resume", folder).out
+        assert_same_bits(leaves(folder), leaves(finished.folder))
+        assert read_metrics(folder).num_rows == read_metrics(finished.folder).num_rows
+
+    @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+    def test_after_a_kill(self, qjax: Command, tmp_path: Path) -> None:
+        killed, whole = tmp_path / "killed", tmp_path / "whole"
+        command = [sys.executable, "-m", "tests.cli.tiny", "train", *SETTINGS]
+        endless = ["--epochs", "1000000", "--run-dir", str(killed)]
+        with subprocess.Popen([*command, *endless], stdout=subprocess.DEVNULL) as process:
+            while len(list_checkpoints(killed / "checkpoints")) < 2:
+                assert process.poll() is None
+                time.sleep(0.05)
+            process.kill()
+        epochs = load_checkpoint(killed / "checkpoints").metadata["epoch"] + 2
+        assert not qjax("train", "--resume", killed, "--epochs", str(epochs)).code
+        uninterrupted = ("--epochs", str(epochs), "--run-dir", whole)
+        assert not qjax("train", *SETTINGS, *uninterrupted).code
+        assert_same_bits(leaves(killed), leaves(whole))
+        steps, expected = (read_metrics(f)["step"].to_pylist() for f in (killed, whole))
+        assert steps == expected
+
+
+class TestInterrupt:
+    def test_saves_and_says_how_to_go_on(
+        self, qjax: Command, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "run"
+        write = _run.MetricsWriter.write
+
+        def interrupted(self: Any, row: Any) -> None:
+            write(self, row)
+            if row["step"] == 7:
+                raise KeyboardInterrupt
+
+        more = ("--validation", "0.25", "--seed", "7", "--epochs", "3", "--run-dir", folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(_run.MetricsWriter, "write", interrupted)
+            done = qjax("train", *SETTINGS, *more)
+        assert done.code == 130
+        assert f"interrupted; go on with: qjax train --resume {folder}" in done.out
+        assert list_checkpoints(folder / "checkpoints") == [4]
+        assert not qjax("train", "--resume", folder).code
+        assert_same_bits(leaves(folder), leaves(finished.folder))
+
+
+class TestPredict:
+    def test_gives_the_accuracy_of_the_summary(self, qjax: Command, finished: Run) -> None:
+        done = qjax("predict", finished.folder)
+        accuracy = finished.summary["test_accuracy"]
+        assert not done.code
+        assert done.out == (
+            f"test accuracy {accuracy:.4f} ({round(450 * accuracy)} of 450 images of digits), "
+            "tiny after 3 epochs\n"
+        )
+
+    def test_needs_checkpoint_and_config_only(
+        self, qjax: Command, finished: Run, tmp_path: Path
+    ) -> None:
+        shutil.copytree(finished.folder / "checkpoints", tmp_path / "checkpoints")
+        shutil.copy(finished.folder / "config.json", tmp_path)
+        assert qjax("predict", tmp_path).out == qjax("predict", finished.folder).out

@@ -1,0 +1,1 @@
+"""qjax against other simulators; run with `pytest -m peers`."""
