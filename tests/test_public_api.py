@@ -71,8 +71,9 @@ NAMESPACES = {
         truncate_metrics write_atomic
     """,
     "qjax.train": """
-        Batch CheckpointSink EpochResult Evaluation FitResult Learner MetricSink ProgressSink
-        StepMetrics Totals TrainState batches count_batches epoch_order evaluate fit
+        Batch CheckpointSink EVALUATION_BATCH_SIZE EpochResult Evaluation FitResult Learner
+        MetricSink ProgressSink StepMetrics Totals TrainState batches count_batches epoch_order
+        evaluate fit
     """,
     "qjax.transforms": "NoiseModel insert_noise",
 }

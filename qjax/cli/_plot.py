@@ -47,7 +47,8 @@ def write_plot(
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize="small")
     image = io.BytesIO()
     figure.savefig(image, format="png", dpi=120)
     with disk_errors("Plot", run_dir / FILE):

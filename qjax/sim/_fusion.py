@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from qjax._typing import complex_dtype
+from qjax._typing import complex_dtype, float_dtype
 from qjax.circuit import Channel, Gate, channel_arguments, kind_matrix
 from qjax.linalg import apply_matrix
 from qjax.sim._lowering import CONSTANTS, Factor
@@ -25,7 +25,7 @@ __all__ = ["Row", "block_matrices", "reference_values", "stack_rows"]
 def reference_values(references: Sequence[Any], params: Sequence[Any]) -> Any:
     """Numbers of references that share leaf, scale and shift, (number of references,)."""
     first = references[0]
-    values = jnp.asarray(params[first.leaf])
+    values = jnp.asarray(params[first.leaf], float_dtype())
     index = np.asarray([reference.index for reference in references])
     size = values.shape[-1]
     if not np.array_equal(index, np.arange(size)):
@@ -310,7 +310,7 @@ def _to_jax(matrix: Any) -> Any:
         return matrix
     if np.iscomplexobj(matrix) and not matrix.imag.any():
         matrix = matrix.real
-    dtype = complex_dtype() if np.iscomplexobj(matrix) else complex_dtype().type(0).real.dtype
+    dtype = complex_dtype() if np.iscomplexobj(matrix) else float_dtype()
     return jnp.asarray(matrix, dtype)
 
 

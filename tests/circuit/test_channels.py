@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
+from qjax.errors import CircuitError
 from tests.support import oracle, systems
 from tests.support.oracle import Op
 from tests.support.strategies import as_circuit, random_density_matrix, random_kraus
@@ -154,13 +155,13 @@ def test_channel_conditioned_on_an_outcome():
         lambda: qj.Depolarizing(1.5, 0),
         lambda: qj.PauliChannel(0.5, 0.5, 0.5, 0),
         lambda: qj.ThermalRelaxation(10.0, 30.0, 1.0, 0),
-        lambda: qj.Kraus([np.eye(2), np.eye(2)], 0),
+        lambda: qj.Kraus(np.stack([np.eye(2), np.eye(2)]), 0),
         lambda: qj.ReadoutError(1.2, 0.0, 0),
     ],
 )
 def test_impossible_strengths_raise(channel):
     """Concrete values that make no channel are refused when it is built."""
-    with pytest.raises(qj.errors.CircuitError, match="must"):
+    with pytest.raises(CircuitError, match="must"):
         channel()
 
 

@@ -41,7 +41,8 @@ def qjax(capsys: pytest.CaptureFixture[str]) -> Command:
         capsys.readouterr()
         with pytest.raises(SystemExit) as stopped:
             main([str(argument) for argument in arguments])
-        return Outcome(stopped.value.code, *capsys.readouterr())
+        out, err = capsys.readouterr()
+        return Outcome(stopped.value.code, str(out), str(err))
 
     return run
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
+from qjax.errors import QjaxError
 from tests.support import oracle
 from tests.support.oracle import Op
 from tests.support.strategies import unitary_of
@@ -161,5 +162,5 @@ def test_gradient_equals_finite_differences():
 @pytest.mark.parametrize("ansatz", ["hardware_efficient", "strongly_entangling"])
 def test_wrong_shapes_raise(ansatz, shape):
     """The expected shape is named."""
-    with pytest.raises(qj.errors.QjaxError, match="theta"):
+    with pytest.raises(QjaxError, match="theta"):
         getattr(qj, ansatz)(np.ones(shape))

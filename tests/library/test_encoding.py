@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
+from qjax.errors import EncodingError, QjaxError
 from tests.support import oracle
 from tests.support.oracle import Op
 
@@ -90,7 +91,7 @@ class TestAmplitude:
     )
     def test_bad_data_raises(self, x, num_qubits):
         """Too few amplitudes, NaN, concrete zero vectors, nothing at all."""
-        with pytest.raises(qj.errors.EncodingError, match="Argument `"):
+        with pytest.raises(EncodingError, match="Argument `"):
             qj.amplitude_encoding(np.array(x), num_qubits)
 
 
@@ -116,7 +117,7 @@ class TestAngle:
 
     def test_unknown_rotation_raises(self):
         """The choices are listed."""
-        with pytest.raises(qj.errors.QjaxError, match="RX"):
+        with pytest.raises(QjaxError, match="RX"):
             qj.angle_encoding(X, rotation="RQ")
 
 
@@ -144,7 +145,7 @@ class TestBasis:
     @pytest.mark.parametrize("bits", [[0, 2], [0.5, 1.0], [-1, 0]])
     def test_bad_bits_raise(self, bits):
         """Only zeros and ones."""
-        with pytest.raises(qj.errors.EncodingError, match="bits"):
+        with pytest.raises(EncodingError, match="bits"):
             qj.basis_encoding(np.array(bits))
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qjax as qj
+from qjax.errors import CircuitError, StateError
 from tests.support import oracle
 from tests.support.strategies import (
     density_matrices,
@@ -72,13 +73,13 @@ class TestPartialTrace:
     @pytest.mark.parametrize("keep", [(0, 0), (3,), (-1,)])
     def test_bad_qubits_raise(self, keep):
         """Repeated or missing qubits."""
-        with pytest.raises(qj.errors.CircuitError, match=r"keep|partial_trace"):
+        with pytest.raises(CircuitError, match=r"keep|partial_trace"):
             qj.partial_trace(random_ket(3, 1), keep)
 
     @pytest.mark.parametrize("shape", [(3,), (4, 2), (1,), ()])
     def test_bad_shapes_raise(self, shape):
         """Neither ket nor density matrix."""
-        with pytest.raises(qj.errors.StateError, match="shape"):
+        with pytest.raises(StateError, match="shape"):
             qj.partial_trace(np.ones(shape), 0)
 
 
@@ -103,7 +104,9 @@ class TestFidelity:
 
     def test_known_values(self):
         """Orthogonal, equal, and the maximally mixed state."""
-        np.testing.assert_allclose(qj.fidelity([1.0, 0], [0, 1.0]), 0, atol=1e-15)
+        np.testing.assert_allclose(
+            qj.fidelity(np.array([1.0, 0]), np.array([0, 1.0])), 0, atol=1e-15
+        )
         np.testing.assert_allclose(qj.fidelity(BELL, MIXED), 0.25, atol=1e-15)
         np.testing.assert_allclose(qj.fidelity(MIXED, MIXED), 1, atol=1e-12)
 
@@ -133,8 +136,8 @@ class TestFidelity:
 
     def test_sizes_must_agree(self):
         """One qubit against two."""
-        with pytest.raises(qj.errors.StateError, match="qubits"):
-            qj.fidelity([1.0, 0.0], BELL)
+        with pytest.raises(StateError, match="qubits"):
+            qj.fidelity(np.array([1.0, 0.0]), BELL)
 
 
 class TestEntropies:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 
 import qjax as qj
+from qjax.errors import ObservableError
 from tests.support import oracle
 from tests.support.strategies import as_observable, pauli_terms, random_density_matrix
 
@@ -122,5 +123,5 @@ def test_gradient_in_the_coefficients():
 )
 def test_what_is_no_observable_raises(build):
     """Letters, lengths, NaN, matrices that are not Hermitian, other gates, complex sums."""
-    with pytest.raises(qj.errors.ObservableError, match=r"\w"):
+    with pytest.raises(ObservableError, match=r"\w"):
         build()

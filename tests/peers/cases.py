@@ -48,6 +48,12 @@ CHANNELS = {
 }
 
 
+def exponential(hamiltonian, t: float) -> np.ndarray:
+    """exp(-i t H) of a Hermitian matrix that a peer has built."""
+    values, vectors = np.linalg.eigh(np.asarray(hamiltonian))
+    return (vectors * np.exp(-1j * t * values)) @ vectors.conj().T
+
+
 def variants(op: Op) -> list[Op]:
     """A unitary as it is, inverted, and controlled by a qubit that it leaves free, if any."""
     found = [op, Op(op.name, op.qubits, op.params, op.data, inverse=True)]

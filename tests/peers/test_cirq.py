@@ -14,6 +14,7 @@ from tests.peers.cases import (
     NUM_QUBITS,
     OBSERVABLES,
     UNITARIES,
+    exponential,
     random_circuit,
     variants,
 )
@@ -99,8 +100,7 @@ def unitary_operations(op: Op) -> list[Any]:
         word = cirq.DensePauliString(op.data).on(*where)
         return [cirq.PauliStringPhasor(word, exponent_neg=share, exponent_pos=-share)]
     if op.name == "Evolution":
-        values, vectors = np.linalg.eigh(pauli_sum(op.data).matrix(LINE))
-        matrix = (vectors * np.exp(-1j * op.params[0] * values)) @ vectors.conj().T
+        matrix = exponential(pauli_sum(op.data).matrix(LINE), op.params[0])
         return [cirq.MatrixGate(matrix).on(*where)]
     return [cirq.MatrixGate(np.asarray(op.data)).on(*where)]
 
@@ -157,8 +157,9 @@ def cirq_ket(ops: Sequence[Op], initial_state: Any = 0) -> np.ndarray:
 
 def cirq_density_matrix(ops: Sequence[Op], initial_state: Any = 0) -> np.ndarray:
     """The final density matrix by Cirq, averaged over outcomes."""
-    simulator = cirq.DensityMatrixSimulator(dtype=np.complex128, ignore_measurement_results=True)
-    result = simulator.simulate(cirq_circuit(ops), qubit_order=LINE, initial_state=initial_state)
+    simulator = cirq.DensityMatrixSimulator(dtype=np.complex128)
+    circuit = cirq.dephase_measurements(cirq_circuit(ops))
+    result = simulator.simulate(circuit, qubit_order=LINE, initial_state=initial_state)
     return result.final_density_matrix
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
+from qjax.errors import QjaxError
 
 CASES = {
     "zero vector": (lambda v: qj.statevector(qj.amplitude_encoding(v)), [1.0, 0], [0.0, 0.0]),
@@ -37,5 +38,5 @@ def test_reports_inside_transformations(case, wrap):
     good, bad = (jnp.array([v] if wrap is jax.vmap else v) for v in (good, bad))
     np.testing.assert_array_equal(qj.checked(wrap(function))(good), wrap(function)(good))
     wrap(function)(bad)
-    with pytest.raises(qj.errors.QjaxError, match=r"must|probability zero"):
+    with pytest.raises(QjaxError, match=r"must|probability zero"):
         qj.checked(wrap(function))(bad)

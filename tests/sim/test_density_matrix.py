@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 import qjax as qj
+from qjax.errors import CircuitError, QjaxError, StateError
 from tests.support import oracle
 from tests.support.oracle import Op
 from tests.support.strategies import (
@@ -171,12 +172,12 @@ class TestMeasurement:
 
     def test_trajectory_without_key_raises(self):
         """Randomness needs a key."""
-        with pytest.raises(qj.errors.QjaxError, match="key"):
+        with pytest.raises(QjaxError, match="key"):
             qj.statevector(as_circuit(2, MEASURED["feedback"]))
 
     def test_unknown_measurement_raises(self):
         """A condition must name an earlier measurement."""
-        with pytest.raises(qj.errors.CircuitError, match="later"):
+        with pytest.raises(CircuitError, match="later"):
             qj.Circuit(2, [qj.X(1).conditioned("later"), qj.Measure(0, "later")])
 
     def test_gradient_through_feedback(self):
@@ -242,9 +243,9 @@ class TestPostselection:
             return qj.expectation(as_circuit(1, ops), qj.Z(0))
 
         assert np.isfinite(jax.jit(jax.value_and_grad(mean))(0.0)).all()
-        with pytest.raises(qj.errors.StateError, match="probability zero"):
+        with pytest.raises(StateError, match="probability zero"):
             mean(0.0)
-        with pytest.raises(qj.errors.QjaxError, match="probability zero"):
+        with pytest.raises(QjaxError, match="probability zero"):
             qj.checked(jax.jit(mean))(0.0)
 
     def test_gradient_of_the_conditional_mean(self):
@@ -299,7 +300,7 @@ class TestReadoutError:
 
     def test_must_come_last(self):
         """Nothing may follow on its qubit."""
-        with pytest.raises(qj.errors.CircuitError, match="ReadoutError"):
+        with pytest.raises(CircuitError, match="ReadoutError"):
             qj.Circuit(1, [qj.ReadoutError(0.1, 0.1, 0), qj.X(0)])
 
 

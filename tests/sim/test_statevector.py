@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qjax as qj
+from qjax.errors import CircuitError, QjaxError, StateError
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import (
@@ -119,7 +120,7 @@ class TestInitialState:
     @pytest.mark.parametrize("shape", [(4,), (7,), (8, 4), ()])
     def test_wrong_shape_raises(self, shape):
         """It must have 2**n amplitudes."""
-        with pytest.raises(qj.errors.StateError, match="initial_state"):
+        with pytest.raises(StateError, match="initial_state"):
             qj.statevector(as_circuit(3, OPS), initial_state=np.ones(shape))
 
 
@@ -180,7 +181,7 @@ class TestExpectation:
 
     def test_qubit_out_of_range_raises(self):
         """The observable must fit the circuit."""
-        with pytest.raises(qj.errors.QjaxError, match="3"):
+        with pytest.raises(QjaxError, match="3"):
             qj.expectation(as_circuit(3, OPS), qj.Z(3))
 
 
@@ -202,7 +203,7 @@ class TestProbabilities:
     @pytest.mark.parametrize("qubits", [(0, 0), (3,), (-1,)])
     def test_bad_qubits_raise(self, qubits):
         """Repeated or missing qubits."""
-        with pytest.raises(qj.errors.CircuitError, match="qubits"):
+        with pytest.raises(CircuitError, match="qubits"):
             qj.probabilities(as_circuit(3, OPS), qubits)
 
 
@@ -225,8 +226,8 @@ class TestStatePreparation:
 
     def test_touched_qubits_raise(self):
         """It overwrites, so nothing may have happened there before."""
-        with pytest.raises(qj.errors.CircuitError, match="StatePreparation"):
-            qj.Circuit(1, [qj.H(0), qj.StatePreparation([0.6, 0.8], 0)])
+        with pytest.raises(CircuitError, match="StatePreparation"):
+            qj.Circuit(1, [qj.H(0), qj.StatePreparation(np.array([0.6, 0.8]), 0)])
 
     def test_batched_amplitudes(self):
         """Leading axes come out in front."""

@@ -1,6 +1,7 @@
 """JAX transformations of circuits, in angles, inputs, initial states and channel strengths."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,8 @@ def test_first_derivatives(transform, noisy):
     for i, derivative in enumerate(found):
 
         def partial(value, i=i):
-            theta, x, parts, *strength = (*arguments[:i], value, *arguments[i + 1 :])
+            changed: list[Any] = [*arguments[:i], value, *arguments[i + 1 :]]
+            theta, x, parts, *strength = changed
             return reference(theta, x, parts[0] + 1j * parts[1], *strength)
 
         np.testing.assert_allclose(

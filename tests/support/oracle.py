@@ -232,7 +232,7 @@ def kraus_of(op: Op) -> list[np.ndarray]:
     if op.name == "Kraus":
         return [np.asarray(K, complex) for K in op.data]
     if op.name == "Depolarizing":
-        return _depolarizing(*op.params, len(op.qubits))
+        return _depolarizing(op.params[0], len(op.qubits))
     if op.name == "PauliChannel" and op.data is not None:
         return _pauli_channel(op.data)
     return CHANNELS[op.name](*op.params)

@@ -32,7 +32,7 @@ def as_operation(op: Op):
     """The qjax operation that an oracle operation describes."""
     targets = op.qubits[op.controls :]
     if op.name == "PauliRotation":
-        operation = qj.PauliRotation(*op.params, op.data, targets)
+        operation = qj.PauliRotation(op.params[0], op.data, targets)
     elif op.name in ("Unitary", "Kraus", "StatePreparation"):
         operation = getattr(qj, op.name)(op.data, targets)
     elif op.name == "Evolution":
@@ -42,7 +42,7 @@ def as_operation(op: Op):
     elif op.name == "Measure":
         operation = qj.Measure(*targets, name=op.data, postselect=op.postselect)
     elif op.name == "Depolarizing":
-        operation = qj.Depolarizing(*op.params, targets)
+        operation = qj.Depolarizing(op.params[0], targets)
     elif op.name == "ThermalRelaxation":
         operation = qj.ThermalRelaxation(*op.params[:3], *targets, *op.params[3:])
     else:

@@ -455,8 +455,9 @@ class Relaxed(DampedQubit):
     excited: float = 0.1
 
     def circuit(self, params):
-        channel = qj.ThermalRelaxation(*params[1:], 0, excited=self.excited)
-        return qj.Circuit(1, [qj.RY(params[0], 0), channel])
+        t, t1, t2, time = params
+        channel = qj.ThermalRelaxation(t1, t2, time, 0, excited=self.excited)
+        return qj.Circuit(1, [qj.RY(t, 0), channel])
 
     def contraction(self, t1, t2, time):
         decay = exp(-time / t1)

@@ -1,0 +1,135 @@
+"""Plans: what is fused, what runs as a loop, and that neither changes any number."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qjax as qj
+from qjax.sim import make_plan
+from qjax.sim._engine import run_plan
+
+RNG = np.random.default_rng(11)
+
+
+def angles(*shape):
+    """Random angles of a shape."""
+    return RNG.uniform(-np.pi, np.pi, shape)
+
+
+def on_all(num_qubits, operations):
+    """A circuit with an H on every qubit, then the operations."""
+    return qj.Circuit(num_qubits, [*map(qj.H, range(num_qubits)), *operations])
+
+
+BOND = qj.Z(0) @ qj.Z(1) + qj.Z(1) @ qj.Z(2) + 0.7 * qj.X(0) + 0.7 * qj.Y(2)
+MIXED_LAYER = [qj.RX(0.3, 0), qj.CX(0, 1), qj.T(1), qj.CRY(0.2, 1, 2), qj.SWAP(2, 0)]
+
+PURE = {
+    "layers, full": qj.hardware_efficient(angles(4, 5, 2), "full"),
+    "layers, ring": qj.hardware_efficient(angles(5, 6, 2), "circular"),
+    "layers that differ": qj.strongly_entangling(angles(5, 5, 3)),
+    "nine qubits": qj.hardware_efficient(angles(3, 9, 2), "linear"),
+    "many controls": on_all(
+        6, [qj.RY(0.4, 5).controlled(0, 1, 2, 3), qj.X(0).controlled(1, 2, 3, 4, 5)]
+    ),
+    "long words": on_all(
+        6,
+        [
+            qj.PauliRotation(0.3, "XYZXYZ", range(6)),
+            qj.PauliRotation(-0.8, "ZZZZZ", range(1, 6)),
+            qj.PauliRotation(0.5, "YYYYY", range(5)).controlled(5),
+        ],
+    ),
+    "product formula": on_all(3, [qj.Evolution(BOND, 0.3, method="trotter", steps=4)]),
+    "diagonals": on_all(3, [qj.RZZ(0.1 * k, k % 3, (k + 1) % 3) for k in range(9)]),
+    "mixed": on_all(3, MIXED_LAYER * 4),
+}
+
+NOISY = {
+    "channels": qj.insert_noise(
+        qj.hardware_efficient(angles(3, 3, 2)),
+        qj.NoiseModel().after("all", qj.AmplitudeDamping, 0.1).after("CX", qj.Depolarizing, 0.05),
+    ),
+    "outcomes": on_all(
+        2,
+        [
+            qj.Measure(0, "a"),
+            qj.RX(0.3, 1).conditioned("a"),
+            qj.AmplitudeDamping(0.3, 1).conditioned("a", 0),
+            qj.Measure(1, "b"),
+            qj.Reset(0),
+            qj.X(0).conditioned("a").conditioned("b"),
+        ],
+    ),
+    "long words": on_all(5, [qj.PauliRotation(0.3, "XYZXY", range(5)), qj.PhaseDamping(0.2, 0)]),
+}
+
+
+def final(circuit, *, mixed, fuse):
+    """Final vector over all axes of a plan, from |0...0>."""
+    plan = make_plan(circuit.structure, mixed=mixed, fuse=fuse)
+    run = jax.jit(lambda start: run_plan(plan, circuit.params, circuit.data, start))
+    return np.asarray(run(np.eye(1, 2**plan.num_axes, dtype=complex)[0]))
+
+
+@pytest.mark.parametrize("case", PURE)
+@pytest.mark.usefixtures("x64")
+def test_fusion_and_loops_change_nothing(case):
+    """State vectors with one block per gate and with the blocks that the plan chooses."""
+    expected = final(PURE[case], mixed=False, fuse=False)
+    np.testing.assert_allclose(final(PURE[case], mixed=False, fuse=True), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("case", NOISY)
+@pytest.mark.usefixtures("x64")
+def test_fusion_changes_nothing_in_density_matrices(case):
+    """The same on the axes of a density matrix and of recorded outcomes."""
+    expected = final(NOISY[case], mixed=True, fuse=False)
+    np.testing.assert_allclose(final(NOISY[case], mixed=True, fuse=True), expected, atol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_gradients_through_loops():
+    """Angles inside a loop get the gradient that the unfused circuit gives them."""
+    theta = jnp.asarray(angles(4, 3, 2))
+
+    def mean(theta, fuse):
+        circuit = qj.hardware_efficient(theta, "circular")
+        plan = make_plan(circuit.structure, mixed=False, fuse=fuse)
+        start = jnp.zeros(8, complex).at[0].set(1)
+        ket = run_plan(plan, circuit.params, circuit.data, start)
+        return (jnp.abs(ket) ** 2)[:3].sum()
+
+    fused, reference = (jax.grad(mean)(theta, fuse) for fuse in (True, False))
+    np.testing.assert_allclose(fused, reference, atol=1e-12)
+
+
+def test_layers_become_a_loop():
+    """A deep ansatz has as few distinct blocks as one layer, and says so when printed."""
+    deep, shallow = (qj.hardware_efficient(angles(depth, 4, 2)) for depth in (30, 5))
+    plans = [make_plan(circuit.structure, mixed=False) for circuit in (deep, shallow)]
+    distinct = [sum(segment.period for segment in plan.segments) for plan in plans]
+    assert distinct[0] == distinct[1]
+    assert "30 times:" in str(plans[0])
+    assert len(make_plan(deep.structure, mixed=False, fuse=False).blocks) == len(deep)
+
+
+def test_inputs_stay_out_of_shared_blocks():
+    """Angles that differ from sample to sample do not enter the matrices of the ansatz."""
+    circuit = qj.angle_encoding(angles(4)) + qj.hardware_efficient(angles(2, 4, 2))
+    for block in make_plan(circuit.structure, mixed=False).blocks:
+        leaves = {r.leaf for factor in block.factors for r in factor.references}
+        assert len(leaves) <= 1
+
+
+def test_plans_are_cached():
+    """The same structure gives the same plan object."""
+    first, second = (qj.hardware_efficient(angles(2, 3, 2)).structure for _ in range(2))
+    assert make_plan(first, mixed=False) is make_plan(second, mixed=False)
+
+
+def test_fixed_gates_keep_their_norm():
+    """A thousand Hadamards are multiplied in float64 and lose nothing in complex64."""
+    ket = qj.statevector(qj.Circuit(1, [qj.H(0)] * 1000))
+    np.testing.assert_allclose(ket, [1, 0], atol=1e-6)
