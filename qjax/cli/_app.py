@@ -51,7 +51,9 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs in all.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples per step.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of the Adam optimiser.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the Adam optimiser at the start; it falls to zero.")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Of the initial parameters and the order of the samples.")
     ] = None,

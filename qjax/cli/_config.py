@@ -28,7 +28,7 @@ class RunConfig:
         validation: share of them that is held out for validation, 0 for none.
         epochs: epochs in all.
         batch_size: samples per step.
-        learning_rate: of the Adam optimiser.
+        learning_rate: of the Adam optimiser at the start; it falls to zero along half a cosine.
         seed: of the initial parameters and the order of the samples.
     """
 
@@ -37,9 +37,9 @@ class RunConfig:
     data_dir: str | None = None
     samples: int | None = None
     validation: float = 0.0
-    epochs: int = 30
-    batch_size: int = 32
-    learning_rate: float = 0.01
+    epochs: int = 60
+    batch_size: int = 64
+    learning_rate: float = 0.05
     seed: int = 0
 
     def check(self) -> Self:
@@ -111,10 +111,15 @@ class RunConfig:
 def _is_complete(entries: Mapping[str, Any]) -> bool:
     if entries.keys() != {field.name for field in fields(RunConfig)}:
         return False
-    numbers = ("epochs", "batch_size", "seed", "learning_rate", "validation")
-    return (
-        isinstance(entries["model"], str)
-        and isinstance(entries["dataset"], str)
-        and isinstance(entries["samples"], int | None)
-        and all(isinstance(entries[name], int | float) for name in numbers)
-    )
+    kinds = {
+        "model": str,
+        "dataset": str,
+        "data_dir": str | None,
+        "samples": int | None,
+        "epochs": int,
+        "batch_size": int,
+        "seed": int,
+        "learning_rate": int | float,
+        "validation": int | float,
+    }
+    return all(isinstance(entries[name], kind) for name, kind in kinds.items())

@@ -29,10 +29,21 @@ class Reporter:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Progress | None = None
+        self._epochs = self._steps_per_epoch = 0
 
     def line(self, text: str) -> None:
         """Prints one line as it is, however long."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """Says what is going on while the block runs."""
+        if not self._console.is_terminal:
+            self.line(text)
+            yield
+            return
+        with self._console.status(text):
+            yield
 
     @contextmanager
     def training(self, epochs: int, epochs_done: int, steps_per_epoch: int) -> Iterator[None]:

@@ -11,6 +11,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
+import pyarrow.compute as pc
 from flax import nnx
 from rich.console import Console
 
@@ -99,18 +100,18 @@ def train(
         check_is_new(run_dir)
     background = Background()
     loading = background.submit(lambda: _load_data(config))
-    learner = build(config)
     data = loading.result()
+    learner = build(config, count_batches(len(data.train_x), config.batch_size))
     folder = resume or make_run_directory(run_dir, config.model)
     config.write(folder)
     job = _Job(config, folder, data, learner, Reporter(console))
     work = _Beside(background, job)
     try:
         result = _fit(job, work, resumed=resume is not None)
+        summary = _measure(job, work, result, start)
     except KeyboardInterrupt:
         job.reporter.line(f"interrupted; go on with: qjax train --resume {folder}")
         raise
-    summary = _measure(job, work, result, start)
     work.drawing.result()
     _draw(job, summary)
     summary["wall_seconds"] = read_clock() - start
@@ -146,7 +147,7 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     if data_dir is not None:
         config = config.updated({"data_dir": data_dir})
     data = _load_data(config)
-    learner = build(config)
+    learner = build(config, 1)  # the schedule plays no part in scoring
     state, epoch = restore(run_dir, learner.abstract_state)
     score = evaluate(learner, state, data.test_x, data.test_y)
     right = round(score.accuracy * len(data.test_y))
@@ -157,9 +158,15 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     return score.accuracy
 
 
-def build(config: RunConfig) -> Learner:
-    """Builds the learner of a run, without drawing parameters."""
-    return Learner(nnx.eval_shape(lambda: _create(config)), optax.adam(config.learning_rate))
+def build(config: RunConfig, steps_per_epoch: int) -> Learner:
+    """Builds the learner of a run, without drawing parameters.
+
+    The learning rate falls from its setting to zero along half a cosine over all epochs.
+    """
+    schedule = optax.cosine_decay_schedule(
+        config.learning_rate, max(1, config.epochs * steps_per_epoch)
+    )
+    return Learner(nnx.eval_shape(lambda: _create(config)), optax.adam(schedule))
 
 
 def _create(config: RunConfig) -> nnx.Module:
@@ -257,7 +264,8 @@ def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[
     frozen_train, frozen_test = _accuracies(job, _fit_frozen(job, work.start.result()))
     inputs = jnp.asarray(job.data.train_x[: job.config.batch_size])
     quantum_share = float(qjax.nn.quantum_share(work.model.result(), inputs))
-    linear_train, linear_test = work.linear.result()
+    with job.reporter.waiting("fitting the linear model"):
+        linear_train, linear_test = work.linear.result()
     first = result.first_step_time
     return {
         "model": job.config.model,
@@ -292,10 +300,11 @@ def _fit_frozen(job: _Job, state: TrainState) -> TrainState:
     trainable = job.learner.trainable(nnx.Not(qjax.nn.Angle))
     if not any(jax.tree.leaves(trainable)):
         return state
-    return _train(job, state, trainable=trainable).state
+    with job.reporter.waiting("training the same model with frozen angles"):
+        return _train(job, state, trainable=trainable).state
 
 
 def _draw(job: _Job, summary: Mapping[str, Any]) -> None:
-    rows = [row for row in read_metrics(job.run_dir).to_pylist() if row["step"] == -1]
+    rows = read_metrics(job.run_dir).filter(pc.field("step") == -1).to_pylist()
     levels = {name: summary[key] for name, key in LEVELS.items()}
     _plot.write_plot(job.run_dir, f"{job.config.model} on {job.config.dataset}", rows, levels)

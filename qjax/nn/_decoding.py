@@ -48,7 +48,8 @@ class DecodingLayer(nnx.Module):
         low, high = self.value_range
         if not low < high:
             raise ModelError(
-                f"Argument `value_range` must be (low, high) with low < high, but is {value_range!r}."
+                "Argument `value_range` must be (low, high) with low < high, "
+                f"but is {value_range!r}."
             )
         if output_dim is None:
             return

@@ -46,6 +46,15 @@ def evaluate(
 
     Raises:
         RunError: if there are no samples or `batch_size` is below 1.
+
+    Example:
+        >>> import numpy as np, optax
+        >>> from flax import nnx
+        >>> from qjax.train import Learner, evaluate
+        >>> learner = Learner(nnx.Linear(2, 4, rngs=nnx.Rngs(0)), optax.adam(0.1))
+        >>> result = evaluate(learner, learner.start(), np.zeros((8, 2)), np.zeros(8, int))
+        >>> round(result.loss, 3)  # log 4: all classes are alike
+        1.386
     """
     totals = [learner.score(state, batch) for batch in batches(x, y, batch_size)]
     sums = np.asarray(jax.device_get(totals), np.float64).sum(axis=0)  # (2,)

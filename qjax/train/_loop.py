@@ -94,6 +94,16 @@ def fit(
     Raises:
         RunError: if a loss or gradient is not finite, naming epoch and step, or if `state` does
             not lie between two epochs of this batch size.
+
+    Example:
+        >>> import numpy as np, optax
+        >>> from flax import nnx
+        >>> from qjax.train import Learner, fit
+        >>> learner = Learner(nnx.Linear(2, 2, rngs=nnx.Rngs(0)), optax.adam(0.1))
+        >>> x, y = np.eye(2, dtype=np.float32), np.array([0, 1])
+        >>> result = fit(learner, learner.start(), x, y, epochs=50, batch_size=2, seed=0)
+        >>> result.epochs[-1].train_accuracy
+        1.0
     """
     steps_per_epoch = count_batches(len(x), batch_size)
     done = _epochs_done(state, steps_per_epoch)

@@ -180,9 +180,12 @@ class TestDamagedRun:
         (folder / "config.json").write_text(text)
         assert_one_line(qjax("predict", folder), str(folder / "config.json"), message)
 
-    def test_config_with_a_wrong_type(self, qjax: Command, folder: Path) -> None:
+    @pytest.mark.parametrize("entry", [{"epochs": "many"}, {"epochs": 2.5}, {"model": None}])
+    def test_config_with_a_wrong_type(
+        self, qjax: Command, folder: Path, entry: dict[str, Any]
+    ) -> None:
         path = folder / "config.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "epochs": "many"}))
+        path.write_text(json.dumps({**json.loads(path.read_text()), **entry}))
         assert_one_line(qjax("predict", folder), "its entries are not those of a run")
 
     def test_no_checkpoint(self, qjax: Command, folder: Path) -> None:

@@ -111,15 +111,6 @@ def test_dead_angles_of_a_reading_in_z_alone(x64):
     np.testing.assert_array_equal(dead, expected)
 
 
-def test_batch_axes():
-    """Any number of them in front, equal to a loop."""
-    layer = QuantumFeatureExtractor(2, depth=1, rngs=nnx.Rngs(0))
-    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
-    found = layer(x)
-    assert found.shape == (2, 3, 6)
-    np.testing.assert_allclose(found[1, 2], layer(x[1, 2]), atol=1e-6)
-
-
 def test_all_bases_come_from_one_run():
     """The executor is asked once, for all observables, and its answer is the output."""
     calls = []

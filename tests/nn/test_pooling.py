@@ -33,7 +33,7 @@ def reduced(ket: np.ndarray, keep: tuple[int, ...]) -> np.ndarray:
     return np.sum([np.outer(column, column.conj()) for column in table.T], axis=0)
 
 
-@pytest.mark.parametrize("keep", [(0,), (2, 0), (1, 2)])
+@pytest.mark.parametrize("keep", [(1,), (2, 0)])
 def test_alone(keep, x64):
     """Expectation values of the kept qubits, in the order given, of an entangled state."""
     pooling = QuantumPooling(3, keep=keep, measurement_bases=("Z", "X", "Y"), encoding="iqp")

@@ -95,15 +95,6 @@ def test_all_classes_of_probability_zero(x64):
     assert np.isfinite(slopes).all()
 
 
-def test_batch_axes():
-    """Any number of them in front, equal to a loop."""
-    readout = QuantumReadout(2, 3, rngs=nnx.Rngs(0))
-    x = np.random.default_rng(0).normal(size=(2, 3, 2)).astype(np.float32)
-    found = readout(x)
-    assert isinstance(readout.theta, Angle) and found.shape == (2, 3, 3)
-    np.testing.assert_allclose(found[1, 2], readout(x[1, 2]), atol=1e-5)
-
-
 BAD_ARGUMENTS = [
     ((0, 2), {}, "`num_qubits` must be between 1 and 40, but is 0"),
     ((2, 0), {}, "`num_classes` must be at least 1, but is 0"),

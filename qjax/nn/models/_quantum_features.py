@@ -12,6 +12,9 @@ __all__ = ["quantum_features"]
 def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
     """Amplitude encoding, ten layers in a ring, Z, X and Y of every qubit, a projection.
 
+    The projection has no bias. Its inputs are scaled to [-8, 8], the inverse temperature at which
+    the model learned best on a validation split of the digits.
+
     Args:
         num_features: length of the inputs.
         num_classes: length of the outputs.
@@ -29,5 +32,5 @@ def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> 
     return nnx.Sequential(
         EncodingLayer(2**num_qubits),
         extractor,
-        DecodingLayer(3 * num_qubits, num_classes, rngs=rngs),
+        DecodingLayer(3 * num_qubits, num_classes, value_range=(-8.0, 8.0), rngs=rngs),
     )
