@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Mapping
+from concurrent.futures import wait
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -84,6 +85,9 @@ def train(
 ) -> None:
     """Trains, measures the floors, and writes the run directory.
 
+    A run that was cut short and is resumed gives the same bits as one that never stopped. Resumed
+    with another number of epochs, it follows the learning rate of that many from there on.
+
     Args:
         options: settings of `RunConfig` that were given.
         run_dir: folder of a new run, or None for the default one.
@@ -100,8 +104,9 @@ def train(
         check_is_new(run_dir)
     background = Background()
     loading = background.submit(lambda: _load_data(config))
+    model = _abstract_model(config)
     data = loading.result()
-    learner = build(config, count_batches(len(data.train_x), config.batch_size))
+    learner = _learner(config, model, count_batches(len(data.train_x), config.batch_size))
     folder = resume or make_run_directory(run_dir, config.model)
     config.write(folder)
     job = _Job(config, folder, data, learner, Reporter(console))
@@ -146,8 +151,8 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     config = RunConfig.read(run_dir)
     if data_dir is not None:
         config = config.updated({"data_dir": data_dir})
+    learner = _learner(config, _abstract_model(config), 1)  # no schedule plays a part in scoring
     data = _load_data(config)
-    learner = build(config, 1)  # the schedule plays no part in scoring
     state, epoch = restore(run_dir, learner.abstract_state)
     score = evaluate(learner, state, data.test_x, data.test_y)
     right = round(score.accuracy * len(data.test_y))
@@ -156,27 +161,6 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
         f"{data.name}), {config.model} after {epoch} epochs"
     )
     return score.accuracy
-
-
-def build(config: RunConfig, steps_per_epoch: int) -> Learner:
-    """Builds the learner of a run, without drawing parameters.
-
-    The learning rate falls from its setting to zero along half a cosine over all epochs.
-    """
-    schedule = optax.cosine_decay_schedule(
-        config.learning_rate, max(1, config.epochs * steps_per_epoch)
-    )
-    return Learner(nnx.eval_shape(lambda: _create(config)), optax.adam(schedule))
-
-
-def _create(config: RunConfig) -> nnx.Module:
-    info = qjax.data.dataset_info(config.dataset)
-    return models.create(
-        config.model,
-        num_features=info.num_features,
-        num_classes=info.num_classes,
-        rngs=nnx.Rngs(config.seed),
-    )
 
 
 def installed_versions() -> dict[str, str]:
@@ -191,6 +175,27 @@ def installed_versions() -> dict[str, str]:
         "flax": flax.__version__,
         "qjax": own,
     }
+
+
+def _create(config: RunConfig) -> nnx.Module:
+    info = qjax.data.dataset_info(config.dataset)
+    return models.create(
+        config.model,
+        num_features=info.num_features,
+        num_classes=info.num_classes,
+        rngs=nnx.Rngs(config.seed),
+    )
+
+
+def _abstract_model(config: RunConfig) -> nnx.Module:
+    """Builds the model without drawing its parameters."""
+    return nnx.eval_shape(lambda: _create(config))
+
+
+def _learner(config: RunConfig, model: nnx.Module, steps_per_epoch: int) -> Learner:
+    """Joins the model with Adam, whose rate falls to zero along half a cosine over all epochs."""
+    steps = config.epochs * steps_per_epoch
+    return Learner(model, optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps)))
 
 
 def _new_config(options: Mapping[str, Any]) -> RunConfig:
@@ -264,8 +269,10 @@ def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[
     frozen_train, frozen_test = _accuracies(job, _fit_frozen(job, work.start.result()))
     inputs = jnp.asarray(job.data.train_x[: job.config.batch_size])
     quantum_share = float(qjax.nn.quantum_share(work.model.result(), inputs))
-    with job.reporter.waiting("fitting the linear model"):
-        linear_train, linear_test = work.linear.result()
+    if not work.linear.done():
+        with job.reporter.waiting("fitting the linear model"):
+            wait([work.linear])
+    linear_train, linear_test = work.linear.result()
     first = result.first_step_time
     return {
         "model": job.config.model,

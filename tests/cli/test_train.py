@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.cli import _run
+from qjax.cli import _run, main
 from qjax.cli._run_directory import make_run_directory
 from qjax.data import load_digits
 from qjax.storage import list_checkpoints, load_checkpoint, read_metrics
@@ -119,7 +118,7 @@ class TestOutput:
         assert all("validation loss" in line for line in lines)
 
     def test_table_and_run_directory(self, finished: Run) -> None:
-        for name, key in (("tiny", ""), ("frozen angles", "frozen_"), ("linear model", "linear_")):
+        for name, key in (("of tiny", ""), ("the same with", "frozen_"), ("a linear", "linear_")):
             (line,) = (line for line in finished.out.splitlines() if name in line)
             numbers = [finished.summary[f"{key}{part}_accuracy"] for part in ("train", "test")]
             assert line.split()[-2:] == [f"{number:.4f}" for number in numbers]
@@ -156,27 +155,32 @@ class TestFrozen:
             assert (before[name] == kept[name]).all() == ("theta" in name), name
 
 
-class TestResume:
-    def continued(self, qjax: Command, tmp_path: Path, seed: str = "7") -> Path:
-        folder = tmp_path / "continued"
-        more = ("--validation", "0.25", "--seed", seed)
-        assert not qjax("train", *SETTINGS, *more, "--epochs", "1", "--run-dir", folder).code
-        assert not qjax("train", "--resume", folder, "--epochs", "3").code
-        return folder
+@pytest.fixture(scope="module")
+def five_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of five epochs that was never stopped."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *SETTINGS, "--epochs", "5", "--run-dir", str(folder)])
+    assert not stopped.value.code
+    return folder
 
-    def test_gives_the_same_bits_as_a_run_that_never_stopped(
-        self, qjax: Command, finished: Run, tmp_path: Path
-    ) -> None:
-        folder = self.continued(qjax, tmp_path)
-        assert_same_bits(leaves(folder), leaves(finished.folder))
-        summary = json.loads((folder / "summary.json").read_text())
-        for key in ("test_accuracy", "train_accuracy", "frozen_test_accuracy", "epochs"):
-            assert summary[key] == finished.summary[key]
-        config = json.loads((folder / "config.json").read_text())
-        assert config == json.loads((finished.folder / "config.json").read_text())
-        columns = ["epoch", "step", "train_loss", "val_loss", "grad_norm", "train_accuracy"]
-        ours, theirs = (read_metrics(f).select(columns) for f in (folder, finished.folder))
-        assert ours == theirs
+
+class TestResume:
+    """A run that was cut short gives the same bits as one that never stopped.
+
+    How it is cut short is in `TestInterrupt` and `test_after_a_kill`.
+    """
+
+    def test_with_more_epochs(self, qjax: Command, finished: Run, tmp_path: Path) -> None:
+        folder = tmp_path / "longer"
+        shutil.copytree(finished.folder, folder)
+        done = qjax("train", "--resume", folder, "--epochs", "4")
+        assert not done.code
+        assert "resuming after epoch 3 of 4" in done.out
+        assert json.loads((folder / "config.json").read_text())["epochs"] == 4
+        assert load_checkpoint(folder / "checkpoints").metadata == {"epoch": 4}
+        rows = read_metrics(folder).to_pylist()
+        assert [row["step"] for row in rows if row["step"] > 0] == list(range(1, 17))
 
     def test_of_a_finished_run_trains_no_more(
         self, qjax: Command, finished: Run, tmp_path: Path
@@ -200,22 +204,23 @@ class TestResume:
         assert read_metrics(folder).num_rows == read_metrics(finished.folder).num_rows
 
     @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-    def test_after_a_kill(self, qjax: Command, tmp_path: Path) -> None:
-        killed, whole = tmp_path / "killed", tmp_path / "whole"
-        command = [sys.executable, "-m", "tests.cli.tiny", "train", *SETTINGS]
-        endless = ["--epochs", "1000000", "--run-dir", str(killed)]
-        with subprocess.Popen([*command, *endless], stdout=subprocess.DEVNULL) as process:
-            while not list_checkpoints(killed / "checkpoints"):
-                assert process.poll() is None
-                time.sleep(0.05)
-            process.kill()
-        epochs = load_checkpoint(killed / "checkpoints").metadata["epoch"] + 2
-        assert not qjax("train", "--resume", killed, "--epochs", str(epochs)).code
-        uninterrupted = ("--epochs", str(epochs), "--run-dir", whole)
-        assert not qjax("train", *SETTINGS, *uninterrupted).code
-        assert_same_bits(leaves(killed), leaves(whole))
-        steps, expected = (read_metrics(f)["step"].to_pylist() for f in (killed, whole))
-        assert steps == expected
+    @pytest.mark.parametrize(("point", "epochs_done"), [(3, 0), (18, 2)])
+    def test_after_a_kill(
+        self, qjax: Command, five_epochs: Path, tmp_path: Path, point: int, epochs_done: int
+    ) -> None:
+        folder = tmp_path / "killed"
+        arguments = ["train", *SETTINGS, "--epochs", "5", "--run-dir", str(folder)]
+        killed = subprocess.run(
+            [sys.executable, "-m", "tests.cli.tiny", *arguments],
+            env={**os.environ, "KILL_BEFORE_STEP": str(point)},
+            capture_output=True,
+        )
+        assert killed.returncode == -signal.SIGKILL
+        assert f"resuming after epoch {epochs_done} of 5" in qjax("train", "--resume", folder).out
+        assert_same_bits(leaves(folder), leaves(five_epochs))
+        columns = ["epoch", "step", "train_loss", "val_loss", "grad_norm", "train_accuracy"]
+        ours, theirs = (read_metrics(run).select(columns) for run in (folder, five_epochs))
+        assert ours == theirs
 
 
 class TestInterrupt:
@@ -239,6 +244,11 @@ class TestInterrupt:
         assert list_checkpoints(folder / "checkpoints") == [4]
         assert not qjax("train", "--resume", folder).code
         assert_same_bits(leaves(folder), leaves(finished.folder))
+        summary = json.loads((folder / "summary.json").read_text())
+        for key in ("test_accuracy", "train_accuracy", "frozen_test_accuracy", "epochs"):
+            assert summary[key] == finished.summary[key]
+        config, expected = ((run / "config.json").read_text() for run in (folder, finished.folder))
+        assert config == expected
 
 
 class TestPredict:

@@ -121,14 +121,6 @@ def layered(theta: Any, pairs: Any, qubits: Sequence[int] | None = None) -> list
     return ops
 
 
-def evolve(num_qubits: int, ops: Sequence[Op]) -> np.ndarray:
-    """The ket after the operations, one at a time: less work than their matrix."""
-    ket = np.eye(2**num_qubits, dtype=complex)[0]
-    for op in ops:
-        ket = oracle.embed(oracle.kraus_of(op)[0], op.qubits, num_qubits) @ ket
-    return ket
-
-
 def readings(state: Any, bases: Iterable[str], qubits: Iterable[int] | None = None) -> np.ndarray:
     """Expectation values of single letters, basis-major."""
     n = int(np.log2(len(state)))

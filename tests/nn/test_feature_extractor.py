@@ -16,7 +16,6 @@ from tests.nn.checks import (
     FULL,
     LINEAR,
     checked_jacobians,
-    evolve,
     iqp,
     largest_slopes,
     layered,
@@ -24,6 +23,7 @@ from tests.nn.checks import (
     readings,
     rotations,
 )
+from tests.support import oracle
 from tests.support.oracle import Op
 
 X5 = np.array([0.3, -0.8, 0.1, 0.5, 0.2])
@@ -68,7 +68,7 @@ def test_equals_oracle(case, x64):
     """Encoding, ansatz and the order of the readings."""
     options, x, encoding, ansatz = CASES[case]
     layer = QuantumFeatureExtractor(3, depth=2, rngs=nnx.Rngs(0), **options)
-    ket = evolve(3, [*encoding, *ansatz(layer.theta[...])])
+    ket = oracle.statevector(3, [*encoding, *ansatz(layer.theta[...])])
     expected = readings(ket, options.get("measurement_bases", ("Z", "X", "Y")))
     np.testing.assert_allclose(layer(x), expected, atol=1e-12)
 

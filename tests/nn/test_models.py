@@ -1,5 +1,6 @@
 """The ready-made models: what they compute, and which of their angles can learn."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,6 @@ from tests.nn.checks import (
     FULL,
     as_function,
     checked_jacobians,
-    evolve,
     finite_differences,
     largest_slopes,
     layered,
@@ -25,6 +25,7 @@ from tests.nn.checks import (
     rotations,
 )
 from tests.support import oracle
+from tests.support.oracle import Op
 
 KEPT = {196: (0, 2, 4, 6), 64: (0, 1, 2, 4)}
 QUBITS = {196: 8, 64: 6}
@@ -45,6 +46,24 @@ def image(num_features: int, seed: int) -> np.ndarray:
 def angles_of(model: nnx.Module) -> list[np.ndarray]:
     """The arrays of angles, first layer first."""
     return [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(model, Angle))]
+
+
+def evolve(num_qubits: int, ops: Sequence[Op]) -> np.ndarray:
+    """The ket after the oracle's gates, by tensor contractions: Kronecker products are too large."""
+    ket = np.eye(2**num_qubits, dtype=complex)[0].reshape((2,) * num_qubits)
+    for op in ops:
+        k = len(op.qubits)
+        matrix = oracle.kraus_of(op)[0].reshape((2,) * (2 * k))
+        ket = np.tensordot(matrix, ket, (range(k, 2 * k), op.qubits))
+        ket = np.moveaxis(ket, range(k), op.qubits)
+    return ket.ravel()
+
+
+def test_evolve_equals_kronecker_products():
+    """Where these are small."""
+    theta = np.random.default_rng(0).normal(size=(2, 2, 2))
+    ops = [*prepared([0.1, 0.9, 0.4], 3), *layered(theta, [(1, 0)], (2, 0))]
+    np.testing.assert_allclose(evolve(3, ops), oracle.statevector(3, ops), atol=1e-14)
 
 
 @pytest.mark.parametrize("num_features", [196, 64])
@@ -138,8 +157,10 @@ def test_last_layer_reaches_kept_qubits(num_features):
 )
 def test_quantum_first_shape(num_features, num_classes, qubits, kept):
     """Enough amplitudes for the features; every second qubit, or enough for the classes."""
-    model = models.quantum_first(
-        num_features=num_features, num_classes=num_classes, rngs=nnx.Rngs(0)
+    model: Any = nnx.eval_shape(
+        lambda: models.quantum_first(
+            num_features=num_features, num_classes=num_classes, rngs=nnx.Rngs(0)
+        )
     )
     layers: list[Any] = list(model.layers)
     first, pooling, second, readout = layers
@@ -172,7 +193,9 @@ def test_quantum_first_scores_are_log_probabilities():
 
 def test_quantum_features_is_a_small_linear_readout_of_quantum_features():
     """The three layers, and how many parameters each has."""
-    model = models.quantum_features(num_features=64, num_classes=10, rngs=nnx.Rngs(0))
+    model: Any = nnx.eval_shape(
+        lambda: models.quantum_features(num_features=64, num_classes=10, rngs=nnx.Rngs(0))
+    )
     encoding, extractor, decoding = model.layers
     assert isinstance(encoding, EncodingLayer) and encoding.target_dim == 64
     assert isinstance(extractor, QuantumFeatureExtractor) and isinstance(decoding, DecodingLayer)

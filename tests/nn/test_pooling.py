@@ -11,7 +11,6 @@ from qjax.nn import QuantumFeatureExtractor, QuantumPooling, QuantumReadout, Qua
 from tests.nn.checks import (
     FULL,
     checked_jacobians,
-    evolve,
     iqp,
     layered,
     log_scores,
@@ -37,7 +36,7 @@ def reduced(ket: np.ndarray, keep: tuple[int, ...]) -> np.ndarray:
 def test_alone(keep, x64):
     """Expectation values of the kept qubits, in the order given, of an entangled state."""
     pooling = QuantumPooling(3, keep=keep, measurement_bases=("Z", "X", "Y"), encoding="iqp")
-    ket = evolve(3, iqp(X))
+    ket = oracle.statevector(3, iqp(X))
     rho = reduced(ket, keep)
     np.testing.assert_allclose(rho, oracle.partial_trace(ket, keep), atol=1e-14)
     assert oracle.purity(rho) < 0.99
@@ -52,7 +51,9 @@ def test_between_layers(keep, x64):
     second = QuantumFeatureExtractor(2, depth=1, rngs=rngs)
     readout = QuantumReadout(2, 3, rngs=rngs)
     stack = QuantumSequential(first, QuantumPooling(3, keep=keep), second, readout)
-    rho = reduced(evolve(3, [*prepared(IMAGE, 3), *layered(first.theta[...], FULL[3])]), keep)
+    rho = reduced(
+        oracle.statevector(3, [*prepared(IMAGE, 3), *layered(first.theta[...], FULL[3])]), keep
+    )
     assert oracle.purity(rho) < 0.99
     after = [*layered(second.theta[...], FULL[2]), *rotations(readout.theta[...])]
     chances = oracle.probabilities(oracle.density_matrix(2, after, rho))
@@ -63,7 +64,7 @@ def test_as_the_last_layer(x64):
     """Reads the kept qubits of what came before."""
     first = QuantumFeatureExtractor(3, depth=1, rngs=nnx.Rngs(1))
     stack = QuantumSequential(first, QuantumPooling(3, keep=(2, 1)))
-    ket = evolve(3, [*prepared(IMAGE, 3), *layered(first.theta[...], FULL[3])])
+    ket = oracle.statevector(3, [*prepared(IMAGE, 3), *layered(first.theta[...], FULL[3])])
     assert stack.kept_qubits == (2, 1)
     np.testing.assert_allclose(stack(IMAGE), readings(reduced(ket, (2, 1)), "Z"), atol=1e-12)
 

@@ -7,10 +7,9 @@ import pytest
 from flax import nnx
 
 from qjax.errors import ModelError
-from qjax.nn import Angle, QuantumReadout
+from qjax.nn import QuantumReadout
 from tests.nn.checks import (
     checked_jacobians,
-    evolve,
     iqp,
     largest_slopes,
     log_scores,
@@ -32,7 +31,7 @@ def still(_, shape):
 def test_computational(num_classes, x64):
     """Outcome c scores class c; the rest is dropped and the kept ones sum to one again."""
     readout = QuantumReadout(2, num_classes, encoding="iqp", rngs=nnx.Rngs(0))
-    ket = evolve(2, [*iqp(X), *rotations(readout.theta[...])])
+    ket = oracle.statevector(2, [*iqp(X), *rotations(readout.theta[...])])
     scores = readout(X)
     np.testing.assert_allclose(
         scores, log_scores(oracle.probabilities(ket), num_classes), atol=1e-12
@@ -46,7 +45,7 @@ def test_expectation(x64):
         2, 3, "expectation", measurement_bases=("X", "Z"), encoding="amplitude", rngs=nnx.Rngs(0)
     )
     x = np.array([0.5, -0.1, 0.7])
-    ket = evolve(2, [*prepared(x, 2), *rotations(readout.theta[...])])
+    ket = oracle.statevector(2, [*prepared(x, 2), *rotations(readout.theta[...])])
     np.testing.assert_allclose(readout(x), readings(ket, "XZ")[:3], atol=1e-12)
 
 

@@ -21,7 +21,6 @@ from tests.nn.checks import (
     FULL,
     as_function,
     checked_jacobians,
-    evolve,
     largest_slopes,
     layered,
     log_scores,
@@ -89,7 +88,7 @@ def test_is_one_circuit(x64):
     assert found == [(op.name, op.qubits) for op in by_hand.operations]
     np.testing.assert_allclose(stack(X), scores(by_hand), atol=1e-12)
     ops = [*prepared(X, 3), *layered(first, FULL[3]), *layered(second, FULL[2], KEEP)]
-    ket = evolve(3, [*ops, *rotations(last, KEEP)])
+    ket = oracle.statevector(3, [*ops, *rotations(last, KEEP)])
     expected = log_scores(oracle.probabilities(ket, KEEP), 3)
     np.testing.assert_allclose(stack(X), expected, atol=1e-12)
 
