@@ -82,11 +82,12 @@ class Structure:
             trailing axes are not batch axes.
     """
 
-    __slots__ = ("__weakref__", "data_ranks", "leaves", "num_qubits", "steps")
+    __slots__ = ("__weakref__", "_outline", "data_ranks", "leaves", "num_qubits", "steps")
     num_qubits: int
     steps: tuple[Step, ...]
     leaves: tuple[Leaf, ...]
     data_ranks: tuple[int, ...]
+    _outline: tuple | None
 
     def __new__(
         cls,
@@ -102,8 +103,31 @@ class Structure:
         _check_steps(num_qubits, steps)
         self = super().__new__(cls)
         self.num_qubits, self.steps, self.leaves, self.data_ranks = key
+        self._outline = None
         with _LOCK:
             return _INTERNED.setdefault(key, self)
+
+    @property
+    def outline(self) -> tuple:
+        """The operations without regard to how their numbers are split into arrays.
+
+        Two circuits are equal if their outlines are: the same operations on the same qubits, with
+        the same named parameters in the same places.
+        """
+        if self._outline is None:
+            steps = tuple(
+                step._replace(
+                    references=tuple(self._source(r) for r in step.references),
+                    data=None if step.data is None else 0,
+                )
+                for step in self.steps
+            )
+            self._outline = (self.num_qubits, steps)
+        return self._outline
+
+    def _source(self, reference: Reference) -> Any:
+        name = self.leaves[reference.leaf].name
+        return None if name is None else (name, *reference[1:])
 
     def __reduce__(self):
         return Structure, (self.num_qubits, self.steps, self.leaves, self.data_ranks)

@@ -415,3 +415,17 @@ class TestDrawing:
         circuit = CIRCUITS[kind]()
         assert len(str(circuit).splitlines()) >= circuit.num_qubits
         assert len(repr(circuit).splitlines()) == 1
+
+
+def test_equality_ignores_how_numbers_are_held():
+    """Sums, traced angles and inverses twice equal the circuit written out; parameters count."""
+    whole = qj.Circuit(1, [qj.RX(0.1, 0), qj.RY(0.2, 0)])
+    joined = qj.Circuit(1, [qj.RX(0.3, 0)]) + qj.Circuit(1, [qj.RY(0.4, 0)])
+    traced = []
+    jax.jit(lambda t: traced.append(qj.Circuit(1, [qj.RX(t, 0), qj.RY(0.2, 0)])))(0.5)
+    for other in (joined, traced[0], whole.inverse().inverse()):
+        assert other == whole
+        assert hash(other) == hash(whole)
+    named = [qj.Circuit(1, [qj.RX(qj.Parameter(name), 0)]) for name in ("a", "b")]
+    assert named[0] != named[1]
+    assert whole != qj.Circuit(1, [qj.RY(0.1, 0), qj.RX(0.2, 0)])

@@ -49,7 +49,7 @@ def angles_of(model: nnx.Module) -> list[np.ndarray]:
 
 
 def evolve(num_qubits: int, ops: Sequence[Op]) -> np.ndarray:
-    """The ket after the oracle's gates, by tensor contractions: Kronecker products are too large."""
+    """The ket after the oracle's gates, by contractions: Kronecker products are large."""
     ket = np.eye(2**num_qubits, dtype=complex)[0].reshape((2,) * num_qubits)
     for op in ops:
         k = len(op.qubits)
