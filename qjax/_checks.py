@@ -140,10 +140,11 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         ...     return qj.statevector(qj.amplitude_encoding(x))
         >>> encode(jax.numpy.zeros(2)).real.tolist()
         [1.0, 0.0]
-        >>> qj.checked(encode)(jax.numpy.zeros(2))
-        Traceback (most recent call last):
-        ...
-        qjax.errors.QjaxError: Argument `x` must not be the zero vector ...
+        >>> try:
+        ...     qj.checked(encode)(jax.numpy.zeros(2))
+        ... except qj.QjaxError as error:
+        ...     print(error)
+        Argument `x` must not be the zero vector, which has no direction to encode.
     """
     from jax.experimental import checkify
 

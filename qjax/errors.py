@@ -17,7 +17,16 @@ __all__ = [
 
 
 class QjaxError(Exception):
-    """Base class of all errors raised by qjax."""
+    """Base class of all errors raised by qjax.
+
+    Example:
+        >>> import qjax as qj
+        >>> try:
+        ...     qj.CX(0, 0)
+        ... except qj.QjaxError as error:
+        ...     print(error)
+        Argument `qubits` must be distinct, but is (0, 0).
+    """
 
 
 class CircuitError(QjaxError, ValueError):

@@ -33,6 +33,12 @@ class Operation:
         detail: static extra, such as the word of a Pauli rotation or the name of a measurement.
         adjoint: whether the conjugate transpose of the kind's matrix is meant.
         conditions: (measurement name, outcome) pairs that must all hold for it to act.
+
+    Example:
+        >>> import qjax as qj
+        >>> gate = qj.CRX(0.3, 1, 0)
+        >>> gate.name, gate.qubits, gate.params
+        ('CRX', (1, 0), (0.3,))
     """
 
     kind: Kind

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import qjax as qj
-from qjax.errors import EncodingError, ModelError
+from qjax.errors import EncodingError, ModelError, QjaxError
 from qjax.nn import Angle, QuantumFeatureExtractor, uniform_angles
 from tests.nn.checks import (
     CIRCULAR,
@@ -158,13 +158,15 @@ def test_angles_are_drawn_uniformly():
 
 
 def test_zero_vector():
-    """An error where it is known; inside jit |0...0>, with a zero gradient in the inputs."""
+    """An error where it is known; inside jit |0...0> with zero gradient, which `checked` tells."""
     layer = QuantumFeatureExtractor(2, depth=1, rngs=nnx.Rngs(0))
     with pytest.raises(EncodingError, match="`x` must not be the zero vector"):
         layer(np.zeros(4))
     value, slope = jax.jit(jax.value_and_grad(lambda x: layer(x).sum()))(jnp.zeros(4))
     np.testing.assert_allclose(value, layer(np.array([1.0])).sum(), atol=1e-6)
     np.testing.assert_array_equal(slope, np.zeros(4))
+    with pytest.raises(QjaxError, match="`x` must not be the zero vector"):
+        qj.checked(jax.jit(layer))(jnp.zeros(4))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

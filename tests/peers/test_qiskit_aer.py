@@ -294,7 +294,9 @@ def test_readout_error():
     simulator = aer.AerSimulator(noise_model=model, seed_simulator=1)
     ones = simulator.run(circuit, shots=shots).result().get_counts()["1"]
     ours = qj.Circuit(1, [qj.RY(1.0, 0), qj.ReadoutError(p01, p10, 0)])
-    assert abs(ones / shots - float(qj.probabilities(ours)[1])) < 5 * 0.5 / np.sqrt(shots)
+    five_sigma = 5 * 0.5 / np.sqrt(shots)
+    assert abs(ones / shots - float(qj.probabilities(ours)[1])) < five_sigma
+    assert abs(1 - 2 * ones / shots - float(qj.expectation(ours, qj.Z(0)))) < 2 * five_sigma
 
 
 def test_counts():

@@ -44,5 +44,6 @@ def create(name: str, *, num_features: int, num_classes: int, rngs: nnx.Rngs) ->
         (2, 10)
     """
     if name not in MODELS:
-        raise ModelError(f"Argument `name` must be one of {sorted(MODELS)}, but is {name!r}.")
+        known = ", ".join(repr(model) for model in MODELS)
+        raise ModelError(f"Argument `name` must be one of {known}, but is {name!r}.")
     return MODELS[name](num_features=num_features, num_classes=num_classes, rngs=rngs)
