@@ -4,8 +4,9 @@ import jax
 from flax import nnx
 
 from qjax._checks import check_positive_int
-from qjax._typing import Array, ArrayLike, as_float_array, float_dtype
+from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.errors import ModelError
+from qjax.nn._layer import as_input
 
 __all__ = ["DecodingLayer"]
 
@@ -65,7 +66,7 @@ class DecodingLayer(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> Array:
         """Maps (..., num_features) to (..., output_dim), or to (..., num_features)."""
-        values = as_float_array(x)
+        values = as_input(x)
         low, high = self.value_range
         scaled = values * ((high - low) / 2) + (high + low) / 2
         if self.output_dim is None:

@@ -1,14 +1,16 @@
 """Minimal classical preparation of inputs for amplitude encoding."""
 
+from collections.abc import Sequence
 from math import prod
 
 import jax.numpy as jnp
 from flax import nnx
 
 from qjax._checks import check_choice, check_positive_int
-from qjax._typing import Array, ArrayLike, as_float_array
+from qjax._typing import Array, ArrayLike
 from qjax.errors import ModelError
 from qjax.library import normalise
+from qjax.nn._layer import as_input
 
 __all__ = ["EncodingLayer"]
 
@@ -49,9 +51,17 @@ class EncodingLayer(nnx.Module):
         check_choice(reduction, _REDUCTIONS, name="reduction", error=ModelError)
         self.target_dim = check_positive_int(target_dim, name="target_dim", error=ModelError)
         self.reduction = reduction
-        self.image_shape = None if image_shape is None else tuple(image_shape)
+        self.image_shape = image_shape
         self.keep_norm = keep_norm
-        if reduction == "mean_pool" and (image_shape is None or len(image_shape) != 2):
+        if self.target_dim <= keep_norm:
+            raise ModelError(
+                "Argument `target_dim` must be at least 2 with keep_norm=True, "
+                f"but is {target_dim}."
+            )
+        is_shape = isinstance(image_shape, Sequence) and len(image_shape) == 2
+        if reduction == "mean_pool" and not (
+            is_shape and all(isinstance(n, int) and n > 0 for n in image_shape or ())
+        ):
             raise ModelError(
                 "Argument `image_shape` must be (height, width) for reduction='mean_pool', "
                 f"but is {image_shape!r}."
@@ -59,7 +69,7 @@ class EncodingLayer(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> Array:
         """Maps (..., features) to unit vectors (..., target_dim), zeros to (1, 0, ..., 0)."""
-        values = as_float_array(x)
+        values = as_input(x)
         room = self.target_dim - self.keep_norm
         if self.reduction == "mean_pool":
             values = self._pool(values, room)

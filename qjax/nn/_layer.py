@@ -7,10 +7,12 @@ circuits of its layers and passes the quantum state between them.
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qjax._checks import check_choice, check_num_qubits
+from qjax._checks import check_choice, check_finite, check_num_qubits
 from qjax._typing import Array, ArrayLike, as_float_array
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError, ModelError
@@ -42,7 +44,9 @@ def pauli_features(qubits: Sequence[int], bases: Sequence[str]) -> list[PauliSum
 
 def check_bases(bases: Sequence[str]) -> tuple[str, ...]:
     """Returns the measurement bases as a tuple; raises ModelError unless they are X, Y or Z."""
-    result = tuple(bases)
+    result = tuple(bases) if isinstance(bases, Sequence) else ()
+    if not all(isinstance(basis, str) for basis in result):
+        result = ()
     if not result or len(set(result)) != len(result) or not set(result) <= {"X", "Y", "Z"}:
         raise ModelError(
             "Argument `measurement_bases` must hold distinct letters of 'X', 'Y', 'Z', "
@@ -92,16 +96,33 @@ class QuantumLayer(nnx.Module):
         return self.measure(self.encode(x) + self.circuit(), tuple(range(self.num_qubits)))
 
 
+def as_input(x: ArrayLike) -> Array:
+    """Returns inputs as a real, finite array of the working dtype.
+
+    Raises:
+        ModelError: if they are complex, or known to hold NaN or infinity.
+    """
+    array = x if isinstance(x, jax.Array) else np.asarray(x)
+    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ModelError(f"Argument `x` must be real, but has dtype {array.dtype}.")
+    check_finite(array, name="x", error=ModelError)
+    return as_float_array(array)
+
+
 def encode_features(x: ArrayLike, encoding: Encoding, num_qubits: int) -> Circuit:
     """Applies an encoding by name or function to inputs (..., features).
 
     Raises:
         ModelError: if the number of features does not fit the qubits.
     """
-    array = as_float_array(x)
+    array = as_input(x)
     features = array.shape[-1] if array.ndim else 0
     if not isinstance(encoding, str):
         circuit = encoding(array)
+        if not isinstance(circuit, Circuit):
+            raise ModelError(
+                f"Argument `encoding` must return a Circuit, but returns {type(circuit).__name__}."
+            )
         if circuit.num_qubits != num_qubits:
             raise ModelError(
                 f"Argument `encoding` must return a circuit on {num_qubits} qubits, but returns "

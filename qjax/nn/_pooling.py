@@ -82,7 +82,7 @@ class QuantumPooling(QuantumLayer):
                 )
             return tuple(range(0, self.num_qubits, self.pool_size))
         try:
-            kept = check_qubits(tuple(keep), name="keep")
+            kept = check_qubits(keep, name="keep")
         except CircuitError as error:
             raise ModelError(str(error)) from None
         if not kept or max(kept) >= self.num_qubits:

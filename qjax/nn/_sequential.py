@@ -24,7 +24,7 @@ class QuantumSequential(QuantumLayer):
         *layers: quantum layers; each must have as many qubits as the one before keeps.
 
     Raises:
-        ModelError: if there are no layers, or neighbours do not fit.
+        ModelError: if there are no layers, one is not a quantum layer, or neighbours do not fit.
 
     Example:
         >>> import jax.numpy as jnp
@@ -43,6 +43,12 @@ class QuantumSequential(QuantumLayer):
     def __init__(self, *layers: QuantumLayer):
         if not layers:
             raise ModelError("Argument `layers` must hold at least one layer, but is empty.")
+        strangers = [layer for layer in layers if not isinstance(layer, QuantumLayer)]
+        if strangers:
+            raise ModelError(
+                "Argument `layers` must be quantum layers, given one by one, but holds "
+                f"{type(strangers[0]).__name__}. Join other layers with nnx.Sequential."
+            )
         for before, after in pairwise(layers):
             if len(before.kept_qubits) != after.num_qubits:
                 raise ModelError(

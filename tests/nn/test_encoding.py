@@ -107,6 +107,8 @@ BAD_ARGUMENTS = [
     ((4,), {"reduction": "pca"}, "`reduction` must be one of 'error', 'mean_pool', but is 'pca'"),
     ((4,), {"reduction": "mean_pool"}, r"`image_shape` must be \(height, width\) .* but is None"),
     ((4,), {"reduction": "mean_pool", "image_shape": (4,)}, r"`image_shape` must be .* is \(4,\)"),
+    ((4,), {"reduction": "mean_pool", "image_shape": 4}, "`image_shape` must be .* is 4"),
+    ((1,), {"keep_norm": True}, "`target_dim` must be at least 2 with keep_norm=True, but is 1"),
 ]
 
 
@@ -136,3 +138,16 @@ def test_inputs_that_do_not_fit(options, shape, text):
     for call in (layer, jax.jit(layer)):
         with pytest.raises(ModelError, match=text):
             call(jnp.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (np.array([np.nan, 1]), "`x` must be finite, but holds NaN or infinity"),
+        (np.array([1j, 1]), "`x` must be real, but has dtype complex128"),
+    ],
+)
+def test_values_that_are_not_numbers_to_encode(x, text):
+    """Refused by name rather than handed on or cut."""
+    with pytest.raises(ModelError, match=text):
+        EncodingLayer(2)(x)

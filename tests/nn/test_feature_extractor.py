@@ -173,7 +173,7 @@ def test_zero_vector():
 def test_inputs_that_are_not_finite(bad):
     """Never a silent NaN."""
     layer = QuantumFeatureExtractor(2, depth=1, rngs=nnx.Rngs(0))
-    with pytest.raises(EncodingError, match="`x` must be finite, but holds NaN or infinity"):
+    with pytest.raises(ModelError, match="`x` must be finite, but holds NaN or infinity"):
         layer(np.array([1.0, bad]))
 
 

@@ -225,7 +225,10 @@ BAD_ARGUMENTS = [
     ("resnet", 4, 2, r"`name` must be one of 'quantum-features', .*, but is 'resnet'"),
     ("quantum-first", 4, 5, "`num_classes` must be at most 4, the number of outcomes of 2 qubits"),
     ("quantum-first", 4, 0, "`num_classes` must be at least 1, but is 0"),
-    ("quantum-features", 4, 0, "`output_dim` must be at least 1, but is 0"),
+    ("quantum-features", 4, 0, "`num_classes` must be at least 1, but is 0"),
+    ("quantum-first", 0, 2, "`num_features` must be at least 1, but is 0"),
+    ("quantum-features", 3.5, 2, "`num_features` must be an integer, but is 3.5"),
+    (["quantum-first"], 4, 2, "`name` must be one of 'quantum-features', .*, but is "),
 ]
 
 

@@ -52,6 +52,35 @@ def test_leaves_the_model_as_it_is():
     np.testing.assert_array_equal(layer.theta[...], before)
 
 
+def test_of_nested_and_stateful_layers():
+    """Nested sequences count as if written out; random and running state is no obstacle."""
+    rngs = nnx.Rngs(0)
+    quantum = QuantumFeatureExtractor(2, depth=1, rngs=rngs)
+    first, last = nnx.Linear(4, 4, rngs=rngs), nnx.Linear(6, 3, rngs=rngs)
+    flat = quantum_share(nnx.Sequential(first, quantum, last), X)
+    assert quantum_share(nnx.Sequential(nnx.Sequential(first, quantum), last), X) == flat > 0.5
+    extra = [nnx.Dropout(0.1, rngs=rngs), nnx.BatchNorm(4, rngs=rngs)]
+    assert 0.5 < quantum_share(nnx.Sequential(first, *extra, quantum, last), X) < flat
+
+
+def test_hidden_quantum_layers():
+    """A module that is not a sequence could do anything with the layers inside it."""
+
+    class Wrapped(nnx.Module):
+        def __init__(self):
+            self.inner = QuantumFeatureExtractor(2, depth=1, rngs=nnx.Rngs(0))
+
+    with pytest.raises(ModelError, match="but Wrapped hides some"):
+        quantum_share(nnx.Sequential(Wrapped()), X)
+
+
+def test_inputs_without_a_batch():
+    """There must be one batch axis."""
+    layer = QuantumFeatureExtractor(2, depth=1, rngs=nnx.Rngs(0))
+    with pytest.raises(ModelError, match=r"must have shape \(batch, features\), but has shape"):
+        quantum_share(layer, X[0])
+
+
 def test_model_whose_layers_cannot_be_told_apart():
     """Named by its type."""
     text = "`model` must be an nnx.Sequential or a quantum layer, but is Linear"

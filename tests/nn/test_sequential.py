@@ -239,6 +239,14 @@ def test_empty_stack():
         QuantumSequential()
 
 
+@pytest.mark.parametrize("stranger", [nnx.Linear(2, 2, rngs=nnx.Rngs(0)), [QuantumPooling(2)]])
+def test_layers_that_are_not_quantum(stranger):
+    """Named by their type."""
+    text = f"must be quantum layers, given one by one, but holds {type(stranger).__name__}"
+    with pytest.raises(ModelError, match=text):
+        QuantumSequential(stranger)
+
+
 def test_neighbours_that_do_not_fit():
     """Both layers are named, with their qubits."""
     text = "QuantumReadout has 2 qubits, but the QuantumPooling before it keeps 3"

@@ -32,7 +32,7 @@ def create(name: str, *, num_features: int, num_classes: int, rngs: nnx.Rngs) ->
         rngs: random streams for the initial parameters.
 
     Raises:
-        ModelError: on an unknown name, or if the classes do not fit the model.
+        ModelError: on an unknown name, numbers below one, or classes that do not fit the model.
 
     Example:
         >>> from flax import nnx
@@ -43,7 +43,7 @@ def create(name: str, *, num_features: int, num_classes: int, rngs: nnx.Rngs) ->
         >>> model(jax.numpy.ones((2, 64))).shape
         (2, 10)
     """
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         known = ", ".join(repr(model) for model in MODELS)
         raise ModelError(f"Argument `name` must be one of {known}, but is {name!r}.")
     return MODELS[name](num_features=num_features, num_classes=num_classes, rngs=rngs)

@@ -2,6 +2,8 @@
 
 from flax import nnx
 
+from qjax._checks import check_positive_int
+from qjax.errors import ModelError
 from qjax.nn._decoding import DecodingLayer
 from qjax.nn._encoding import EncodingLayer
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
@@ -27,6 +29,8 @@ def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> 
         >>> [type(layer).__name__ for layer in model.layers]
         ['EncodingLayer', 'QuantumFeatureExtractor', 'DecodingLayer']
     """
+    num_features = check_positive_int(num_features, name="num_features", error=ModelError)
+    num_classes = check_positive_int(num_classes, name="num_classes", error=ModelError)
     num_qubits = max(1, (num_features - 1).bit_length())
     extractor = QuantumFeatureExtractor(num_qubits, depth=10, entanglement="circular", rngs=rngs)
     return nnx.Sequential(

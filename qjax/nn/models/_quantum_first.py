@@ -2,6 +2,8 @@
 
 from flax import nnx
 
+from qjax._checks import check_positive_int
+from qjax.errors import ModelError
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
 from qjax.nn._pooling import QuantumPooling
 from qjax.nn._readout import QuantumReadout
@@ -33,6 +35,8 @@ def quantum_first(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> Qua
         >>> [layer.num_qubits for layer in model.layers]
         [8, 8, 4, 4]
     """
+    num_features = check_positive_int(num_features, name="num_features", error=ModelError)
+    num_classes = check_positive_int(num_classes, name="num_classes", error=ModelError)
     num_qubits = max(2, (num_features - 1).bit_length())
     needed = min(max(1, (num_classes - 1).bit_length()), num_qubits)
     kept = list(range(0, num_qubits, 2))
