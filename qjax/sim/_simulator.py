@@ -1,7 +1,7 @@
 """The simulator as users call it: functions of a circuit."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,23 +11,24 @@ import numpy as np
 
 from qjax._checks import check_numbers, check_positive_int, check_qubits, check_qubits_in_range
 from qjax._typing import Array, ArrayLike, is_concrete
-from qjax.circuit import Circuit, Structure, is_noisy
+from qjax.circuit import Circuit, is_noisy
 from qjax.errors import CircuitError, ObservableError, StateError
 from qjax.linalg import as_state, is_density_matrix
 from qjax.linalg import partial_trace as trace_out
-from qjax.measure import (
-    confuse,
-    index_bits,
-    marginal,
-    sample_indices,
-    state_probabilities,
-    word_expectations,
-)
+from qjax.measure import index_bits, sample_indices, state_probabilities
 from qjax.observables import PauliSum, as_pauli_sum
-from qjax.sim._engine import initial_ket, run_plan
-from qjax.sim._fusion import reference_values
-from qjax.sim._plan import make_plan
-from qjax.sim._trajectory import run_trajectory, safe_norm
+from qjax.sim._run import (
+    mixed_state,
+    one_trajectory,
+    outcome_probabilities,
+    postselects,
+    pure_state,
+    readout_errors,
+    reduced_state,
+    run,
+    run_once,
+    word_values,
+)
 
 __all__ = [
     "counts",
@@ -45,133 +46,6 @@ _UNREACHED = (
     "The post-selected outcome has probability zero, so there is no state to return. "
     "Check `postselect` of the circuit's Measure operations."
 )
-
-
-# --- one circuit without batch axes: functions of a structure and its arrays -----------------
-
-
-def _as_vector(structure: Structure, initial: Any, data: Any) -> Array:
-    return initial_ket(structure, data) if initial is None else initial
-
-
-def _postselects(structure: Structure) -> bool:
-    return any(s.kind.name == "Measure" and s.detail[1] is not None for s in structure.steps)
-
-
-def _pure(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
-    """Final ket and probability of the post-selected outcomes."""
-    plan = make_plan(structure, mixed=False)
-    ket = run_plan(plan, params, data, _as_vector(structure, initial, data))
-    if not _postselects(structure):
-        return ket, jnp.ones(())
-    weight = jnp.sum(state_probabilities(ket))
-    return ket / safe_norm(weight), weight
-
-
-def _mixed(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
-    """Final density matrix and probability of the post-selected outcomes."""
-    plan = make_plan(structure, mixed=True)
-    size = 2**structure.num_qubits
-    state = _as_vector(structure, initial, data)
-    rho = state if is_density_matrix(state) else jnp.outer(state, state.conj())
-    records = plan.num_axes - 2 * structure.num_qubits
-    no_record = jnp.arange(2**records) == 0
-    final = run_plan(plan, params, data, jnp.outer(rho.reshape(-1), no_record).reshape(-1))
-    rho = final.reshape((size, size, 2**records)).sum(axis=-1)
-    if not _postselects(structure):
-        return rho, jnp.ones(())
-    weight = jnp.trace(rho).real
-    return rho / jnp.where(weight > 0, weight, 1), weight
-
-
-def _final(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
-    """Final state, a ket where the circuit keeps it pure, else a density matrix."""
-    mixed = is_noisy(structure) or (initial is not None and is_density_matrix(initial))
-    return (_mixed if mixed else _pure)(structure, params, data, initial)
-
-
-def _readout_errors(structure: Structure, params: Any) -> dict[int, tuple[Any, Any]]:
-    return {
-        step.targets[0]: (
-            reference_values(step.references[:1], params)[0],
-            reference_values(step.references[1:], params)[0],
-        )
-        for step in structure.steps
-        if step.kind.name == "ReadoutError"
-    }
-
-
-def _word_values(
-    structure: Structure, params: Any, data: Any, initial: Any, *, words: Any
-) -> tuple[Array, Any]:
-    state, weight = _final(structure, params, data, initial)
-    readout = {
-        qubit: (1 - p01 - p10, p10 - p01)
-        for qubit, (p01, p10) in _readout_errors(structure, params).items()
-    }
-    return word_expectations(state, words, readout), weight
-
-
-def _outcome_probabilities(
-    structure: Structure, params: Any, data: Any, initial: Any, *, qubits: tuple[int, ...]
-) -> tuple[Array, Any]:
-    state, weight = _final(structure, params, data, initial)
-    errors = _readout_errors(structure, params)
-    kept = {qubits.index(q): pair for q, pair in errors.items() if q in qubits}
-    return confuse(marginal(state_probabilities(state), qubits), kept), weight
-
-
-def _one_run(
-    structure: Structure, params: Any, data: Any, initial: Any, key: Any
-) -> tuple[Array, dict[str, Array], Any]:
-    return run_trajectory(structure, params, data, _as_vector(structure, initial, data), key)
-
-
-# --- batch axes --------------------------------------------------------------------------------
-
-
-def _over_batch(function: Callable, circuit: Circuit, initial: Any) -> Any:
-    """Maps a function of (structure, params, data, initial) over a circuit's batch axes.
-
-    Arrays without a batch axis stay unbatched inside, so that what a batch shares is computed
-    once.
-    """
-    structure = circuit.structure
-    ranks = (1,) * len(circuit.params) + structure.data_ranks
-    arrays = [jnp.asarray(a) for a in (*circuit.params, *circuit.data)]
-    batch = circuit.batch_shape
-
-    def call(*values: Array) -> Any:
-        split = len(circuit.params)
-        return function(structure, values[:split], values[split:], initial)
-
-    mapped = call
-    for depth in range(len(batch)):  # innermost axis first
-        axes = []
-        for i, (array, rank) in enumerate(zip(arrays, ranks, strict=True)):
-            position = array.ndim - rank - 1 - depth
-            size = batch[-1 - depth]
-            if position >= 0 and array.shape[position] != size:  # one, to be broadcast
-                shape = (*array.shape[:position], size, *array.shape[position + 1 :])
-                arrays[i] = jnp.broadcast_to(array, shape)
-            axes.append(0 if position >= 0 else None)
-        mapped = jax.vmap(mapped, in_axes=tuple(axes))
-    return mapped(*arrays)
-
-
-@partial(jax.jit, static_argnames=("function", "options"))
-def _run(
-    circuit: Circuit, initial: Any, function: Callable, options: tuple[tuple[str, Any], ...] = ()
-) -> Any:
-    return _over_batch(partial(function, **dict(options)), circuit, initial)
-
-
-@jax.jit
-def _run_once(circuit: Circuit, initial: Any, key: Array) -> Any:
-    return _over_batch(partial(_one_run, key=key), circuit, initial)
-
-
-# --- arguments -----------------------------------------------------------------------------------
 
 
 def _check_circuit(circuit: Any) -> None:
@@ -221,7 +95,7 @@ def _check_initial(circuit: Circuit, initial_state: Any, *, ket: bool) -> Any:
 
 
 def _check_reached(circuit: Circuit, weight: Any) -> None:
-    if _postselects(circuit.structure):
+    if postselects(circuit.structure):
         check_numbers(weight, lambda w: w > 0, _UNREACHED, StateError)
 
 
@@ -268,9 +142,6 @@ def _combine(sums: tuple[PauliSum, ...], words: tuple, values: Array) -> Array:
     return jnp.stack(jnp.broadcast_arrays(*results), axis=-1)
 
 
-# --- public functions ----------------------------------------------------------------------------
-
-
 def statevector(
     circuit: Circuit, *, initial_state: ArrayLike | None = None, key: Array | None = None
 ) -> Array:
@@ -301,14 +172,14 @@ def statevector(
     _check_circuit(circuit)
     initial = _check_initial(circuit, initial_state, ket=True)
     if not is_noisy(circuit.structure):
-        ket, weight = _run(circuit, initial, _pure)
+        ket, weight = run(circuit, initial, pure_state)
     elif key is None:
         raise CircuitError(
             "The circuit has measurements, resets or channels, so its state is not a vector. "
             "Use qjax.density_matrix, or give key=jax.random.key(0) for one random run."
         )
     else:
-        ket, _, weight = _run_once(circuit, initial, _check_key(key))
+        ket, _, weight = run_once(circuit, initial, _check_key(key))
     _check_reached(circuit, weight)
     return ket
 
@@ -335,7 +206,7 @@ def density_matrix(circuit: Circuit, *, initial_state: ArrayLike | None = None) 
         [[0.25, 0.0], [0.0, 0.75]]
     """
     _check_circuit(circuit)
-    rho, weight = _run(circuit, _check_initial(circuit, initial_state, ket=False), _mixed)
+    rho, weight = run(circuit, _check_initial(circuit, initial_state, ket=False), mixed_state)
     _check_reached(circuit, weight)
     return rho
 
@@ -371,7 +242,7 @@ def expectation(
     sums, single = _check_observables(circuit, observables)
     initial = _check_initial(circuit, initial_state, ket=False)
     words = tuple(dict.fromkeys(word for item in sums for word in item.words))
-    values, weight = _run(circuit, initial, _word_values, (("words", words),))
+    values, weight = run(circuit, initial, word_values, (("words", words),))
     _check_reached(circuit, weight)
     combined = _combine(sums, words, values)
     return combined[..., 0] if single else combined
@@ -441,7 +312,7 @@ def probabilities(
     kept = tuple(range(circuit.num_qubits)) if qubits is None else check_qubits(qubits)
     check_qubits_in_range(kept, circuit.num_qubits, what="probabilities")
     initial = _check_initial(circuit, initial_state, ket=False)
-    result, weight = _run(circuit, initial, _outcome_probabilities, (("qubits", kept),))
+    result, weight = run(circuit, initial, outcome_probabilities, (("qubits", kept),))
     _check_reached(circuit, weight)
     return result
 
@@ -515,11 +386,11 @@ def _sample_runs(circuit: Circuit, initial: Any, shots: int, key: Array) -> Any:
 
     def one(run_key: Array) -> Any:
         path, last, flip = jax.random.split(run_key, 3)
-        ket, outcomes, weight = _one_run(structure, params, circuit.data, initial, path)
+        ket, outcomes, weight = one_trajectory(structure, params, circuit.data, initial, path)
         bits = index_bits(
             sample_indices(state_probabilities(ket), 1, last)[0], structure.num_qubits
         )
-        for qubit, (p01, p10) in _readout_errors(structure, params).items():
+        for qubit, (p01, p10) in readout_errors(structure, params).items():
             flip, use = jax.random.split(flip)
             wrong = jax.random.bernoulli(use, jnp.where(bits[qubit] == 1, p10, p01))
             bits = bits.at[qubit].set(bits[qubit] ^ wrong.astype(bits.dtype))
@@ -590,13 +461,6 @@ def partial_trace(state: Any, keep: int | Sequence[int]) -> Array:
         return trace_out(state, kept)
     _check_circuit(state)
     check_qubits_in_range(kept, state.num_qubits, what="partial_trace")
-    reduced, weight = _run(state, None, _reduced, (("keep", kept),))
+    reduced, weight = run(state, None, reduced_state, (("keep", kept),))
     _check_reached(state, weight)
     return reduced
-
-
-def _reduced(
-    structure: Structure, params: Any, data: Any, initial: Any, *, keep: tuple[int, ...]
-) -> tuple[Array, Any]:
-    final, weight = _final(structure, params, data, initial)
-    return trace_out(final, keep), weight
