@@ -1,8 +1,11 @@
 """qjax: quantum machine learning in JAX, on a statevector core of its own.
 
 The names below are the core. Layers are in `qjax.nn`, training in `qjax.train`, checkpoints and
-metrics in `qjax.storage`, datasets in `qjax.data`; these load when imported.
+metrics in `qjax.storage`, datasets in `qjax.data`; these load when they are first touched.
 """
+
+from importlib import import_module
+from typing import Any
 
 from qjax._checks import checked
 from qjax.circuit import (
@@ -156,3 +159,11 @@ __all__ = [
     "variance",
     "von_neumann_entropy",
 ]
+
+_LOADED_WHEN_TOUCHED = ("data", "nn", "storage", "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LOADED_WHEN_TOUCHED:
+        return import_module(f"qjax.{name}")
+    raise AttributeError(f"module 'qjax' has no attribute {name!r}")

@@ -34,3 +34,4 @@ def test_import_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(("namespace", "library"), [("nn", "flax"), ("storage", "zarr")])
 def test_subpackage_brings_its_library(namespace: str, library: str) -> None:
     assert library in loaded_after(f"import qjax.{namespace}")
+    assert library in loaded_after(f"import qjax; qjax.{namespace}")

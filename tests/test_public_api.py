@@ -32,7 +32,7 @@ NAMESPACES = {
         Evolution Gate GateConstructor GeneralizedAmplitudeDamping H I ISWAP Instruction Kind Kraus
         Leaf Measure Operation P Parameter PauliChannel PauliRotation PhaseDamping PhaseFlip RX RXX
         RY RYY RZ RZZ ReadoutError Reference Reset S SWAP SX Slot StatePreparation Step Structure T
-        ThermalRelaxation U Unitary X Y Z channel_arguments is_noisy kind_matrix
+        ThermalRelaxation U Unitary X Y Z channel_arguments is_gate_name is_noisy kind_matrix
     """,
     "qjax.data": """
         DATASETS Dataset DatasetInfo dataset_info fashion_mnist_folder load load_digits

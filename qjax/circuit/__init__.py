@@ -48,7 +48,7 @@ from qjax.circuit._gates import (
     Z,
 )
 from qjax.circuit._instruction import Measure, Reset, StatePreparation
-from qjax.circuit._kind import Channel, Gate, Instruction, Kind
+from qjax.circuit._kind import Channel, Gate, Instruction, Kind, is_gate_name
 from qjax.circuit._operation import Operation, channel_arguments, kind_matrix
 from qjax.circuit._parameter import Parameter, Slot
 from qjax.circuit._structure import Leaf, Reference, Step, Structure, is_noisy
@@ -112,6 +112,7 @@ __all__ = [
     "Y",
     "Z",
     "channel_arguments",
+    "is_gate_name",
     "is_noisy",
     "kind_matrix",
 ]

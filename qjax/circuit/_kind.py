@@ -12,7 +12,7 @@ import numpy as np
 
 from qjax._typing import Array
 
-__all__ = ["Channel", "Gate", "Instruction", "Kind", "get_kind"]
+__all__ = ["Channel", "Gate", "Instruction", "Kind", "get_kind", "is_gate_name"]
 
 _KINDS: dict[str, "Kind"] = {}
 
@@ -67,6 +67,12 @@ class Gate(Kind):
     real: bool | Callable[[Any], bool] = False
     hermitian: bool = False
     rotation: bool = False
+
+
+def is_gate_name(name: str) -> bool:
+    """Whether a gate prints as `name`, leading Cs standing for its controls."""
+    bare = [name[k:] for k in range(len(name)) if name[:k] == "C" * k]
+    return any(isinstance(_KINDS.get(rest), Gate) for rest in bare)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

@@ -21,6 +21,7 @@ from qjax.circuit import (
     Slot,
     Step,
     Structure,
+    is_gate_name,
 )
 from qjax.errors import CircuitError
 
@@ -101,9 +102,15 @@ class NoiseModel:
             qubits: apply only to gates that lie on these qubits.
 
         Raises:
-            CircuitError: if the channel does not take the strengths.
+            CircuitError: if a name is no gate's, or the channel does not take the strengths.
         """
         names = (gates,) if isinstance(gates, str) else tuple(gates)
+        for name in names:
+            if name != _ANY and not (isinstance(name, str) and is_gate_name(name)):
+                raise CircuitError(
+                    "Argument `gates` must hold names of gates as printed, such as 'CX', or "
+                    f"'all', but holds {name!r}."
+                )
         where = None if qubits is None else check_qubits(qubits)
         joint = channel is Depolarizing or (channel is PauliChannel and len(strengths) == 1)
         rule = _Rule(names, channel, strengths, where, joint)

@@ -362,3 +362,10 @@ class TestNoiseModel:
             return qj.expectation(circuit, qj.Z(0))
 
         np.testing.assert_allclose(jax.grad(mean)(0.0), -4 / 3 * np.cos(0.4), atol=1e-12)
+
+
+@pytest.mark.parametrize("gates", ["CNOT", ["CX", "cx"], "Measure", ""])
+def test_noise_after_a_gate_that_does_not_exist(gates):
+    """A misspelt rule would otherwise never apply, without a word."""
+    with pytest.raises(qj.QjaxError, match="`gates` must hold names of gates as printed"):
+        qj.NoiseModel().after(gates, qj.Depolarizing, 0.1)
