@@ -6,7 +6,7 @@ from typing import Any
 from flax import nnx
 
 from qjax._checks import check_choice, check_positive_int
-from qjax._typing import Array, ArrayLike
+from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import ENTANGLEMENTS, hardware_efficient, strongly_entangling
@@ -18,7 +18,6 @@ from qjax.nn._layer import (
     check_bases,
     check_encoding,
     check_register,
-    encode_features,
     pauli_features,
 )
 from qjax.sim import expectation
@@ -86,10 +85,6 @@ class QuantumFeatureExtractor(QuantumLayer):
         per_qubit = 2 if ansatz == "hardware_efficient" else 3
         shape = (self.depth, self.num_qubits, per_qubit)
         self.theta = Angle(angle_init(rngs.params(), shape))
-
-    def encode(self, x: ArrayLike) -> Circuit:
-        """Circuit that puts inputs (..., features) into the qubits."""
-        return encode_features(x, self.encoding, self.num_qubits)
 
     def circuit(self) -> Circuit:
         """The trainable ansatz."""

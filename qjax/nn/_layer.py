@@ -63,17 +63,20 @@ class QuantumLayer(nnx.Module):
     """
 
     num_qubits: int
+    encoding: Encoding | None = None
 
     def encode(self, x: ArrayLike) -> Circuit:
         """Circuit that puts inputs (..., features) into the layer's qubits.
 
         Raises:
-            ModelError: if the inputs do not fit the qubits.
+            ModelError: if the layer has no encoding, or the inputs do not fit the qubits.
         """
-        raise ModelError(
-            f"{type(self).__name__} has no encoding and cannot be the first layer. "
-            "Put a QuantumFeatureExtractor before it in a QuantumSequential."
-        )
+        if self.encoding is None:
+            raise ModelError(
+                f"{type(self).__name__} has no encoding and cannot be the first layer. "
+                "Put a QuantumFeatureExtractor before it in a QuantumSequential."
+            )
+        return encode_features(x, self.encoding, self.num_qubits)
 
     def circuit(self) -> Circuit:
         """The layer's own operations, on qubits 0 to num_qubits - 1."""

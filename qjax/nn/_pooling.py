@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qjax._checks import check_choice, check_positive_int, check_qubits
-from qjax._typing import Array, ArrayLike
+from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError, ModelError
 from qjax.nn._layer import (
@@ -14,7 +14,6 @@ from qjax.nn._layer import (
     check_bases,
     check_encoding,
     check_register,
-    encode_features,
     pauli_features,
 )
 from qjax.sim import expectation
@@ -95,10 +94,6 @@ class QuantumPooling(QuantumLayer):
     def kept_qubits(self) -> tuple[int, ...]:
         """Qubits that are not traced out."""
         return self.keep
-
-    def encode(self, x: ArrayLike) -> Circuit:
-        """Circuit that puts inputs (..., features) into the qubits."""
-        return encode_features(x, self.encoding, self.num_qubits)
 
     def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
         """Expectation values (..., bases * kept qubits) of the kept qubits, basis-major."""

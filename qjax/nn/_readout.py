@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from qjax._checks import check_choice, check_positive_int
-from qjax._typing import Array, ArrayLike
+from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import angle_encoding
@@ -15,7 +15,6 @@ from qjax.nn._layer import (
     check_bases,
     check_encoding,
     check_register,
-    encode_features,
     pauli_features,
 )
 from qjax.sim import expectation, probabilities
@@ -88,10 +87,6 @@ class QuantumReadout(QuantumLayer):
                 f"{num_qubits} qubits, but is {num_classes}. Use more qubits."
             )
         self.theta = Angle(angle_init(rngs.params(), (self.num_qubits,)))
-
-    def encode(self, x: ArrayLike) -> Circuit:
-        """Circuit that puts inputs (..., features) into the qubits."""
-        return encode_features(x, self.encoding, self.num_qubits)
 
     def circuit(self) -> Circuit:
         """The trainable RY layer."""
