@@ -13,9 +13,8 @@ import numpy as np
 from _timing import arguments, machine, median_call
 
 import qjax as qj
-from qjax.measure import word_expectations
-from qjax.sim import make_plan
-from qjax.sim._engine import run_plan
+from qjax.measure import planar_expectations
+from qjax.sim._primitive import evolve_state
 
 LAYERS, BATCH = 4, 32
 
@@ -25,10 +24,9 @@ def mean_loss(theta: jax.Array, xs: jax.Array, *, fuse: bool) -> jax.Array:
 
     def one(x: jax.Array) -> jax.Array:
         circuit = qj.angle_encoding(x) + qj.hardware_efficient(theta, "circular")
-        plan = make_plan(circuit.structure, mixed=False, fuse=fuse)
-        zero = jnp.zeros(2**circuit.num_qubits, complex).at[0].set(1)
-        ket = run_plan(plan, circuit.params, circuit.data, zero)
-        return word_expectations(ket, [((q, "Z"),) for q in range(circuit.num_qubits)]).sum()
+        state = evolve_state(circuit.structure, circuit.params, circuit.data, fuse=fuse)
+        words = [((q, "Z"),) for q in range(circuit.num_qubits)]
+        return planar_expectations(state.reshape(2, -1), words).sum()
 
     return jax.vmap(one)(xs).mean()
 

@@ -75,6 +75,8 @@ from qjax.linalg import (
 )
 from qjax.observables import PauliSum
 from qjax.sim import (
+    Estimate,
+    batch_map,
     counts,
     density_matrix,
     expectation,
@@ -82,6 +84,7 @@ from qjax.sim import (
     probabilities,
     sample,
     statevector,
+    use_compilation_cache,
     variance,
 )
 from qjax.transforms import NoiseModel, insert_noise
@@ -110,6 +113,7 @@ __all__ = [
     "BitFlip",
     "Circuit",
     "Depolarizing",
+    "Estimate",
     "Evolution",
     "GeneralizedAmplitudeDamping",
     "H",
@@ -140,6 +144,7 @@ __all__ = [
     "amplitude_encoding",
     "angle_encoding",
     "basis_encoding",
+    "batch_map",
     "checked",
     "counts",
     "density_matrix",
@@ -156,6 +161,7 @@ __all__ = [
     "statevector",
     "strongly_entangling",
     "trace_distance",
+    "use_compilation_cache",
     "variance",
     "von_neumann_entropy",
 ]

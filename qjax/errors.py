@@ -5,9 +5,11 @@ Each class also derives from the built-in exception that a caller would expect, 
 """
 
 __all__ = [
+    "CacheError",
     "CircuitError",
     "DataError",
     "EncodingError",
+    "MemoryLimitError",
     "ModelError",
     "ObservableError",
     "QjaxError",
@@ -45,6 +47,10 @@ class StateError(QjaxError, ValueError):
     """A state vector, density matrix or probability vector of the wrong shape or norm."""
 
 
+class MemoryLimitError(QjaxError, MemoryError):
+    """A simulation that needs more memory than there is, refused before anything is allocated."""
+
+
 class ModelError(QjaxError, ValueError):
     """A layer or model whose configuration or input does not fit."""
 
@@ -55,3 +61,7 @@ class DataError(QjaxError, OSError):
 
 class RunError(QjaxError, OSError):
     """A training run, checkpoint or run directory that cannot be written, read or resumed."""
+
+
+class CacheError(QjaxError, OSError):
+    """A folder of compiled programs that cannot be written."""

@@ -18,14 +18,14 @@ API_PAGES = Path(__file__).resolve().parents[1] / "docs" / "api"
 
 NAMESPACES = {
     "qjax": """
-        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Circuit Depolarizing Evolution
-        GeneralizedAmplitudeDamping H I ISWAP Kraus Measure NoiseModel Operation P Parameter
-        PauliChannel PauliRotation PauliSum PhaseDamping PhaseFlip QjaxError RX RXX RY RYY RZ RZZ
-        ReadoutError Reset S SWAP SX StatePreparation T ThermalRelaxation U Unitary X Y Z
-        amplitude_encoding angle_encoding basis_encoding checked counts density_matrix expectation
-        fidelity hardware_efficient insert_noise iqp_encoding partial_trace probabilities purity
-        renyi_entropy sample statevector strongly_entangling trace_distance variance
-        von_neumann_entropy
+        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Circuit Depolarizing Estimate
+        Evolution GeneralizedAmplitudeDamping H I ISWAP Kraus Measure NoiseModel Operation P
+        Parameter PauliChannel PauliRotation PauliSum PhaseDamping PhaseFlip QjaxError RX RXX RY RYY
+        RZ RZZ ReadoutError Reset S SWAP SX StatePreparation T ThermalRelaxation U Unitary X Y Z
+        amplitude_encoding angle_encoding basis_encoding batch_map checked counts density_matrix
+        expectation fidelity hardware_efficient insert_noise iqp_encoding partial_trace
+        probabilities purity renyi_entropy sample statevector strongly_entangling trace_distance
+        use_compilation_cache variance von_neumann_entropy
     """,
     "qjax.circuit": """
         AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Channel Circuit Depolarizing
@@ -39,8 +39,8 @@ NAMESPACES = {
         load_fashion_mnist mean_pool read_idx stratified_split
     """,
     "qjax.errors": """
-        CircuitError DataError EncodingError ModelError ObservableError QjaxError RunError
-        StateError
+        CacheError CircuitError DataError EncodingError MemoryLimitError ModelError ObservableError
+        QjaxError RunError StateError
     """,
     "qjax.library": """
         ENTANGLEMENTS amplitude_encoding angle_encoding basis_encoding entangled_pairs
@@ -62,8 +62,8 @@ NAMESPACES = {
         PAULI_MATRICES PauliSum PauliWord SupportsPauliSum as_pauli_sum word_matrix
     """,
     "qjax.sim": """
-        Block Plan counts density_matrix expectation make_plan partial_trace probabilities sample
-        statevector variance
+        Block Estimate Plan batch_map counts density_matrix expectation make_plan partial_trace
+        probabilities sample statevector use_compilation_cache variance
     """,
     "qjax.storage": """
         Checkpoint METRICS_SCHEMA METRICS_VERSION MetricsWriter disk_errors list_checkpoints

@@ -34,14 +34,11 @@ class Leaf(NamedTuple):
         size: how many numbers it holds (its last axis).
         name: of the parameter whose values it takes, or None for inline numbers.
         shape: of the parameter.
-        is_data: whether the numbers are inputs, which usually differ from sample to sample, rather
-            than angles that a whole batch shares.
     """
 
     size: int
     name: str | None = None
     shape: tuple[int, ...] = ()
-    is_data: bool = False
 
 
 class Step(NamedTuple):

@@ -104,6 +104,18 @@ def predict(
 
 
 @app.command()
+def bench(
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="The smallest sizes, to see that it runs.")
+    ] = False,
+) -> None:
+    """Measure how fast circuits compile and run on this machine."""
+    from qjax.cli import _bench
+
+    _bench.bench(_bench.SMOKE if smoke else _bench.CASES, Console())
+
+
+@app.command()
 def version() -> None:
     """Print the version of qjax."""
     from importlib.metadata import PackageNotFoundError

@@ -147,7 +147,7 @@ def _rotations(num_qubits: int, rotation: str) -> Structure:
     steps = tuple(
         Step(_ROTATIONS[rotation], (q,), references=(Reference(0, q),)) for q in range(num_qubits)
     )
-    return Structure(num_qubits, steps, (Leaf(num_qubits, is_data=True),))
+    return Structure(num_qubits, steps, (Leaf(num_qubits),))
 
 
 def basis_encoding(bits: ArrayLike) -> Circuit:
@@ -234,5 +234,5 @@ def _iqp(num_qubits: int, repeats: int, entanglement: str) -> Structure:
         Step(RZZ.kind, pair, references=(Reference(0, num_qubits + k),))
         for k, pair in enumerate(pairs)
     ]
-    leaf = Leaf(num_qubits + len(pairs), is_data=True)
+    leaf = Leaf(num_qubits + len(pairs))
     return Structure(num_qubits, tuple(layer) * repeats, (leaf,))

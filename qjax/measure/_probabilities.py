@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from qjax._typing import Array
 from qjax.linalg import apply_matrix, is_density_matrix
 
-__all__ = ["confuse", "marginal", "state_probabilities"]
+__all__ = ["confuse", "marginal", "planar", "state_probabilities"]
+
+
+def planar(ket: Array) -> Array:
+    """(2**n,) complex as real and imaginary parts (2, 2**n)."""
+    return jnp.stack([ket.real, ket.imag])
 
 
 def state_probabilities(state: Array) -> Array:

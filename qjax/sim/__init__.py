@@ -1,5 +1,8 @@
 """The simulator: plans, the engine that runs them, and the functions of circuits."""
 
+from qjax.sim._compilation_cache import use_compilation_cache
+from qjax.sim._estimate import Estimate
+from qjax.sim._memory import batch_map
 from qjax.sim._plan import Block, Plan, make_plan
 from qjax.sim._simulator import (
     counts,
@@ -14,7 +17,9 @@ from qjax.sim._simulator import (
 
 __all__ = [
     "Block",
+    "Estimate",
     "Plan",
+    "batch_map",
     "counts",
     "density_matrix",
     "expectation",
@@ -23,5 +28,6 @@ __all__ = [
     "probabilities",
     "sample",
     "statevector",
+    "use_compilation_cache",
     "variance",
 ]

@@ -1,173 +1,632 @@
-"""Running a plan: blocks applied to a state held as two real arrays.
+"""Running a plan forward, and its adjoint.
 
-XLA multiplies real matrices two to three times faster than complex ones on a CPU, so the state
-is (2, 2**m): real part, imaginary part. The component is then one more binary axis, and a complex
-matrix U is the real matrix [[Re U, -Im U], [Im U, Re U]] on it and the block's own axes.
+Going back needs two states whatever the depth: a unitary block is undone by its transpose, on the
+state and on its cotangent alike, and one matrix product of the two gives the cotangent of the
+block's matrix. Circuits whose states are small, and those with blocks that cannot be undone, are
+differentiated by JAX through the forward run instead, with checkpoints where the states would not
+fit.
 """
 
-from collections.abc import Sequence
-from functools import reduce
-from typing import Any
+from collections.abc import Callable, Sequence
+from math import isqrt, prod
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from qjax._typing import Array, complex_dtype, float_dtype
-from qjax.circuit import Structure
-from qjax.linalg import apply_matrix, diagonal_phases, merge_axes
-from qjax.sim._fusion import Row, block_matrices, reference_values, stack_rows
+from qjax._typing import Array
+from qjax.sim._kernels import (
+    dense_matrix,
+    gram,
+    move_axes,
+    multiply,
+    product_state,
+    turn,
+)
+from qjax.sim._layout import COMPONENT, Order, arrange, canonical
 from qjax.sim._lowering import Factor
-from qjax.sim._plan import Block, Plan, Segment
+from qjax.sim._numbers import Numbers
+from qjax.sim._pauli_basis import from_pauli, to_pauli
+from qjax.sim._phases import PhaseLayout, phase_layout, phase_tables, table_sums
+from qjax.sim._plan import (
+    Block,
+    Plan,
+    Segment,
+    Task,
+    default_device,
+    machine_of,
+    plan_factors,
+)
+from qjax.sim._tables import Pair, block_tables, chain_vectors
 
-__all__ = ["initial_ket", "run_blocks", "run_plan", "to_complex", "to_planar"]
+__all__ = ["cotangents", "evolve", "run_factors"]
 
-
-def to_planar(vector: Array) -> Array:
-    """(2**m,) complex to (2, 2**m) real."""
-    return jnp.stack([vector.real, vector.imag]).astype(float_dtype())
-
-
-def to_complex(state: Array) -> Array:
-    """(2, 2**m) real to (2**m,) complex."""
-    return lax.complex(state[0], state[1])
-
-
-def initial_ket(structure: Structure, data: Sequence[Any]) -> Array:
-    """|0...0> with the prepared amplitudes in place, (2**n,) complex."""
-    n = structure.num_qubits
-    prepared = [s for s in structure.steps if s.kind.name == "StatePreparation"]
-    order = [q for step in prepared for q in step.targets]
-    rest = [q for q in range(n) if q not in order]
-    arrays = [data[step.data] for step in prepared if step.data is not None]
-    vectors = [jnp.asarray(array, complex_dtype()) for array in arrays]
-    if rest:
-        zero = (jnp.arange(2 ** len(rest)) == 0).astype(complex_dtype())
-        vectors.append(zero)
-    ket = reduce(lambda a, b: jnp.outer(a, b).reshape(-1), vectors)
-    positions = [*order, *rest]
-    if positions == sorted(positions):
-        return ket
-    return ket.reshape((2,) * n).transpose(np.argsort(positions)).reshape(-1)
+KEPT_BYTES = 2**26  # of states that a gradient may keep unless told otherwise
 
 
-def run_plan(plan: Plan, params: Sequence[Any], data: Sequence[Any], state: Array) -> Array:
-    """Runs a plan on an initial state.
+class _Step(NamedTuple):
+    """One block with its place in memory.
+
+    Attributes:
+        block: which.
+        before, after: orders of the axes.
+        order: when the matrix is applied.
+        outer: numbers before its axes.
+        phases: layout of the tables of a phases block.
+    """
+
+    block: Block
+    before: Order
+    order: Order
+    after: Order
+    outer: int = 1
+    phases: PhaseLayout | None = None
+
+
+class _Stretch(NamedTuple):
+    """A segment with its places in memory; its first and last order agree if it is a loop."""
+
+    steps: tuple[_Step, ...]
+    repeats: int
+    before: Order
+    after: Order
+
+
+def _terms(block: Block) -> list[Any]:
+    return [(f.sites, f.form.columns) for f in block.factors]
+
+
+def _step(block: Block, order: Order, plan: Plan) -> _Step:
+    if block.kind == "split":
+        return _Step(block, order, order, order)
+    if block.kind == "phases":
+        layout = phase_layout(order, _terms(block), plan.dims)
+        after = order if COMPONENT in order else (COMPONENT, *order)
+        return _Step(block, order, order, after, phases=layout)
+    has_component = COMPONENT in order
+    machine = machine_of(plan.task.device)
+    move = arrange(
+        order, block.sites, block.complex and has_component, plan.dims, plan.task.batch, machine
+    )
+    after = move.order
+    if block.complex and not has_component:
+        cut = after.index(block.sites[0])
+        after = (*after[:cut], COMPONENT, *after[cut:])
+    return _Step(block, order, move.order, after, move.outer)
+
+
+def _steps(segment: Segment, order: Order, plan: Plan) -> tuple[_Step, ...]:
+    steps = []
+    for block in segment.blocks:
+        steps.append(_step(block, order, plan))
+        order = steps[-1].after
+    return tuple(steps)
+
+
+def _schedule(plan: Plan, order: Order) -> list[_Stretch]:
+    """Orders of all axes through the whole plan."""
+    stretches = []
+    for segment in plan.segments:
+        start = order
+        if segment.repeats > 1:  # begin as the loop ends: after two turns the order is stationary
+            for _ in range(2):
+                start = _steps(segment, start, plan)[-1].after
+        steps = _steps(segment, start, plan)
+        stretches.append(_Stretch(steps, segment.repeats, start, steps[-1].after))
+        order = start if segment.repeats > 1 else steps[-1].after
+    return stretches
+
+
+def _arrays(
+    plan: Plan, stretches: Sequence[_Stretch], numbers: Numbers, dtype: Any
+) -> Callable[[], list[list[Any]]]:
+    """What every step multiplies by: a matrix, or tables of phases."""
+    build = block_tables(plan, numbers, dtype)
+
+    def ready() -> list[list[Any]]:
+        tables = build()
+        result = []
+        for stretch, row in zip(stretches, tables, strict=True):
+            arrays = []
+            for step, table in zip(stretch.steps, row, strict=True):
+                if step.block.kind == "phases":
+                    assert step.phases is not None
+                    arrays.append(phase_tables(step.phases, table, plan.dims, dtype))
+                elif step.block.kind == "split":
+                    arrays.append(())
+                else:
+                    arrays.append(_prepare(step, table, dtype))
+            result.append(arrays)
+        return result
+
+    return ready
+
+
+def _prepare(step: _Step, pair: Pair, dtype: Any) -> Array:
+    block = step.block
+    options = {"component": COMPONENT in step.before, "complex_matrix": block.complex}
+    if not block.sample:
+        return dense_matrix(pair, dtype=dtype, **options)
+    turned = Pair(*(None if p is None else jnp.moveaxis(p, -1, -3) for p in pair))
+    return jnp.moveaxis(dense_matrix(turned, dtype=dtype, **options), -3, -1)
+
+
+def _is_stacked(step: _Step, array: Array, repeats: int) -> bool:
+    """Whether an array of a loop has one entry per turn."""
+    rank = 2 + (1 if step.block.sample and step.block.kind == "dense" else 0)
+    return repeats > 1 and array.ndim > rank
+
+
+def _view(state: Array, layout: PhaseLayout) -> Array:
+    runs = list(layout.runs)
+    if layout.axis is not None:
+        runs.insert(layout.axis, 2)
+    return state.reshape((*runs, state.shape[-1]))
+
+
+def _shaped(tables: Sequence[Array], layout: PhaseLayout) -> tuple[Array, ...]:
+    return tuple(
+        t.reshape((*shape, t.shape[-1])) for t, shape in zip(tables, layout.shapes, strict=True)
+    )
+
+
+def _forward(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
+    return _apply(step, array, _meet(step, state, run.plan), run)
+
+
+def _meet(step: _Step, state: Array, plan: Plan) -> Array:
+    """Brings a state into the order of a step."""
+    return move_axes(state, step.before, step.order, plan.dims)
+
+
+def _apply(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
+    if step.block.kind == "split":
+        return _run_split(run.plan, step.block, step.order, state, run.numbers)
+    layout = step.phases
+    if layout is not None:
+        turned = turn(_view(state, layout), _shaped(array, layout), layout.axis, layout.merged)
+        return turned.reshape(-1, state.shape[-1])
+    return multiply(state, array, step.outer)
+
+
+def _run_split(plan: Plan, block: Block, order: Order, state: Array, numbers: Numbers) -> Array:
+    """A gate too large for a transfer matrix: on the rows, and its conjugate on the columns."""
+    n = sum(d == 4 for d in plan.dims)
+    natural = tuple(range(len(plan.dims)))
+    moved = move_axes(state, order, natural, plan.dims)
+    batch = moved.shape[-1]
+    elements = from_pauli(moved.reshape(4**n, -1), n).reshape(-1, batch)
+    planar = jnp.concatenate([elements.real, elements.imag])
+    dims = (2,) * (2 * n + len(plan.dims) - n)
+    task = plan.task._replace(mixed=False, given=True, real=False)
+    inner = plan_factors(block.factors[0].form.inner, dims, task)
+    done = evolve(inner, numbers.params, numbers.data, planar, planar.dtype)
+    half = len(done) // 2
+    whole = lax.complex(done[:half], done[half:]).reshape(2**n, 2**n, -1)
+    back = to_pauli(whole, n).reshape(-1, batch).astype(state.dtype)
+    return move_axes(back, natural, order, plan.dims)
+
+
+def _pull(step: _Step, array: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Array, Any]:
+    """Cotangents of the state before a step and of its array.
+
+    Args:
+        step: which.
+        array: what it multiplies by.
+        ket: state that the matrix or the phases meet, in the step's order.
+        bra: cotangent of the state after it.
+        plan: for the dimensions.
+    """
+    if step.phases is not None:
+        return _pull_phases(step, array, ket, bra)
+    slope = gram(bra, ket, array, step.outer)
+    bra = multiply(bra, array, step.outer, transposed=True)
+    return _move_back(step, bra, plan), slope
+
+
+def _move_back(step: _Step, state: Array, plan: Plan) -> Array:
+    before = step.before
+    order = step.order
+    return move_axes(state, order, before, plan.dims)
+
+
+def _pull_phases(step: _Step, tables: Any, ket: Array, bra: Array) -> tuple[Array, Any]:
+    layout = step.phases
+    assert layout is not None
+    batch = ket.shape[-1]
+    axis = 0 if layout.axis is None else layout.axis
+    outer = layout._replace(axis=axis)
+    negated = tuple(-t for t in _shaped(tables, layout))
+    turned = turn(_view(bra, outer), negated, axis, layout.merged)
+    bra_r, bra_i = (lax.index_in_dim(turned, i, axis, keepdims=False) for i in (0, 1))
+    if layout.axis is None:
+        density = _view(ket, layout) * bra_i
+        turned = bra_r
+    else:
+        view = _view(ket, layout)
+        ket_r, ket_i = (lax.index_in_dim(view, i, axis, keepdims=False) for i in (0, 1))
+        density = ket_r * bra_i - ket_i * bra_r
+    return turned.reshape(-1, batch), table_sums(layout, density, tables)
+
+
+def _undo(step: _Step, array: Any, ket: Array) -> Array:
+    """State that a unitary step met, in its order, from the state after it."""
+    layout = step.phases
+    if layout is None:
+        return multiply(ket, array, step.outer, transposed=True)
+    axis = 0 if layout.axis is None else layout.axis
+    negated = tuple(-t for t in _shaped(array, layout))
+    turned = turn(_view(ket, layout._replace(axis=axis)), negated, axis, layout.merged)
+    if layout.axis is None:
+        turned = turned[0]
+    return turned.reshape(-1, ket.shape[-1])
+
+
+class _Run:
+    """A plan, its schedule and its numbers, ready to be run."""
+
+    def __init__(self, plan: Plan, params: Sequence[Any], data: Sequence[Any], dtype: Any):
+        self.plan, self.dtype = plan, dtype
+        task = plan.task
+        self.numbers = Numbers(params, data, task.leaves, task.data)
+        self.vectors: list[Any] | None = None
+        waiting = None
+        if not task.given:
+            waiting = chain_vectors(plan, self.numbers, dtype)
+            imaginary = _chains_are_complex(plan)
+            self.start = canonical(len(plan.dims), not imaginary)
+            self.start = _best_start(plan, self.start)
+        else:
+            self.start = canonical(len(plan.dims), task.mixed or task.real)
+        self.stretches = _schedule(plan, self.start)
+        make = _arrays(plan, self.stretches, self.numbers, dtype)
+        self.arrays = make()
+        if waiting is not None:
+            self.vectors = waiting()
+
+    @property
+    def end(self) -> Order:
+        """Order of the axes when all is done."""
+        return self.stretches[-1].after if self.stretches else self.start
+
+    def initial(self, state: Array | None) -> Array:
+        """State before the first segment, (numbers, batch)."""
+        batch = self.plan.task.batch
+        if self.vectors is not None:
+            return product_state(self.vectors, self.start, batch, self.dtype)
+        assert state is not None
+        return state
+
+    def finish(self, state: Array, order: Order) -> Array:
+        """Canonical order, with a component unless the state is a density matrix."""
+        plan = self.plan
+        real = COMPONENT not in order
+        state = move_axes(state, order, canonical(len(plan.dims), real), plan.dims)
+        if real and not plan.task.mixed:
+            state = jnp.concatenate([state, jnp.zeros_like(state)])
+        return state
+
+    def unfinish(self, state: Array, order: Order) -> Array:
+        """What `finish` does, backwards."""
+        plan = self.plan
+        real = COMPONENT not in order
+        if real and not plan.task.mixed:
+            state = state[: state.shape[0] // 2]
+        return move_axes(state, canonical(len(plan.dims), real), order, plan.dims)
+
+
+def _chains_are_complex(plan: Plan) -> bool:
+    return any(f.form.complex for chain in plan.chains for f in chain) and not plan.task.mixed
+
+
+def _best_start(plan: Plan, order: Order) -> Order:
+    """The order in which the first block wants a product state."""
+    if not plan.segments:
+        return order
+    return _schedule(plan, order)[0].before if plan.segments[0].repeats > 1 else (
+        _step(plan.segments[0].blocks[0], order, plan).order
+    )  # fmt: skip
+
+
+def evolve(
+    plan: Plan,
+    params: Sequence[Any],
+    data: Sequence[Any],
+    state: Array | None,
+    dtype: Any,
+    *,
+    checkpointed: bool = False,
+) -> Array:
+    """Runs a plan.
 
     Args:
         plan: from `make_plan`.
-        params: per leaf an array (size,).
-        data: further arrays without batch axes.
-        state: complex vector over the plan's axes, (2**num_axes,).
+        params: per leaf an array (size,), or (size, batch) for those that the plan's task lists.
+        data: further arrays, likewise with the batch last.
+        state: (numbers, batch) in canonical order, or None to start from |0...0>.
+        dtype: real dtype of the state.
+        checkpointed: when differentiated by JAX, keep about the square root of the states.
 
     Returns:
-        Complex vector (2**num_axes,).
+        (numbers, batch): real parts, then imaginary parts; Pauli coefficients for density matrices.
     """
-    return to_complex(run_blocks(plan.blocks, plan.segments, params, data, to_planar(state)))
+    run = _Run(plan, params, data, dtype)
+    state = run.initial(state)
+    order = run.start
+    for stretch, arrays in zip(run.stretches, run.arrays, strict=True):
+        state = _enter(state, order, stretch.before, plan)
+        state = _run_stretch(stretch, arrays, state, run, checkpointed)
+        order = stretch.before if stretch.repeats > 1 else stretch.after
+    return run.finish(state, order)
 
 
-def run_blocks(
-    blocks: Sequence[Block],
-    segments: Sequence[Segment],
-    params: Sequence[Any],
-    data: Sequence[Any],
-    state: Array,
+def run_factors(
+    factors: Sequence[Factor], params: Sequence[Any], data: Sequence[Any], state: Array
 ) -> Array:
-    """Applies blocks to a planar state (2, 2**m)."""
-    entries = block_matrices(blocks, params, data)
-    for start, period, repeats in segments:
-        chosen = blocks[start : start + period]
-        if repeats == 1:
-            for block, entry in zip(chosen, entries[start : start + period], strict=True):
-                if block.direct:
-                    state = _apply_direct(block.factors[0], params, data, state)
-                else:
-                    matrix = entry.matrix if isinstance(entry, Row) else entry
-                    state = _apply_block(block, _prepare(block, matrix, state.dtype), state)
-        else:
-            stop = start + period * repeats
-            turns = [entries[i:stop:period] for i in range(start, start + period)]
-            state = _loop(chosen, turns, state)
+    """Applies factors to a ket held as real and imaginary parts (2, 2**n), as plain JAX code."""
+    num_sites = state.shape[1].bit_length() - 1
+    task = Task(given=True, device=default_device())
+    plan = plan_factors(factors, (2,) * num_sites, task)
+    done = evolve(plan, params, data, state.reshape(-1, 1), state.dtype)
+    return done.reshape(state.shape)
+
+
+def _enter(state: Array, order: Order, wanted: Order, plan: Plan) -> Array:
+    """Brings a state into the order in which a stretch begins, complex if that is."""
+    if COMPONENT in wanted and COMPONENT not in order:
+        state = jnp.concatenate([state, jnp.zeros_like(state)])
+        order = (COMPONENT, *order)
+    return move_axes(state, order, wanted, plan.dims)
+
+
+def _leave(state: Array, order: Order, wanted: Order, plan: Plan) -> Array:
+    """What `_enter` does, backwards."""
+    if COMPONENT in wanted and COMPONENT not in order:
+        state = move_axes(state, wanted, (COMPONENT, *order), plan.dims)
+        return state[: state.shape[0] // 2]
+    return move_axes(state, wanted, order, plan.dims)
+
+
+def _run_stretch(
+    stretch: _Stretch, arrays: list[Any], state: Array, run: _Run, checkpointed: bool
+) -> Array:
+    plan = run.plan
+    if stretch.repeats == 1:
+        if checkpointed and len(stretch.steps) > 3:
+            return _run_in_groups(stretch, arrays, state, run)
+        for step, array in zip(stretch.steps, arrays, strict=True):
+            state = _forward(step, array, state, run)
+        return state
+    varying, shared = _separate(stretch, arrays)
+
+    def body(carry: Array, moving: dict[int, Any]) -> tuple[Array, None]:
+        for i, step in enumerate(stretch.steps):
+            carry = _forward(step, _join(i, moving, shared), carry, run)
+        return move_axes(carry, stretch.after, stretch.before, plan.dims), None
+
+    if not checkpointed:
+        return lax.scan(body, state, varying, length=stretch.repeats)[0]
+    inner = isqrt(stretch.repeats)
+    outer = stretch.repeats // inner
+
+    def several(carry: Array, moving: Any) -> tuple[Array, None]:
+        return lax.scan(jax.checkpoint(body), carry, moving, length=inner)
+
+    cut = inner * outer
+    head = jax.tree.map(lambda a: a[:cut].reshape((outer, inner, *a.shape[1:])), varying)
+    tail = jax.tree.map(lambda a: a[cut:], varying)
+    state = lax.scan(jax.checkpoint(several), state, head, length=outer)[0]
+    if cut < stretch.repeats:
+        state = lax.scan(jax.checkpoint(body), state, tail, length=stretch.repeats - cut)[0]
     return state
 
 
-def _loop(blocks: Sequence[Block], turns: list[list[Any]], state: Array) -> Array:
-    """Applies the same sequence of blocks again and again, with other matrices each time."""
-    shared: dict[int, Array] = {}
-    varying: dict[int, Array] = {}
-    for i, (block, entries) in enumerate(zip(blocks, turns, strict=True)):
-        same = block.fixed and all(np.array_equal(e, entries[0]) for e in entries)
-        matrix = entries[0] if same else stack_rows(entries)
-        (shared if same else varying)[i] = _prepare(block, matrix, state.dtype)
+def _run_in_groups(stretch: _Stretch, arrays: list[Any], state: Array, run: _Run) -> Array:
+    """Runs steps in about sqrt(steps) groups, of which only the ends are kept."""
+    size = isqrt(len(stretch.steps) - 1) + 1
+    for start in range(0, len(stretch.steps), size):
+        steps = stretch.steps[start : start + size]
 
-    def turn(carry: Array, matrices: dict[int, Array]) -> tuple[Array, None]:
-        for i, block in enumerate(blocks):
-            carry = _apply_block(block, shared[i] if i in shared else matrices[i], carry)
-        return carry, None
+        @jax.checkpoint
+        def group(state: Array, arrays: list[Any], steps: Any = steps) -> Array:
+            for step, array in zip(steps, arrays, strict=True):
+                state = _forward(step, array, state, run)
+            return state
 
-    return lax.scan(turn, state, varying, length=len(turns[0]))[0]
+        state = group(state, arrays[start : start + size])
+    return state
 
 
-def _prepare(block: Block, matrix: Any, dtype: Any) -> Array:
-    """Real arrays that `_apply_block` takes, from complex matrices (..., K, K).
+def _separate(stretch: _Stretch, arrays: list[Any]) -> tuple[dict[int, Any], dict[int, Any]]:
+    """Arrays of a loop with one entry per turn, and those that all turns share.
 
-    (..., K) for a real diagonal, (..., 2, K) for a diagonal, (..., K, K) for a real matrix, and
-    (..., 2K, 2K) for any other, [[Re U, -Im U], [Im U, Re U]].
+    Tables of phases come in tuples, of which some may be shared: these are repeated.
     """
-    xp: Any = np if isinstance(matrix, np.ndarray) else jnp
-    if block.diagonal:
-        matrix = xp.diagonal(matrix, axis1=-2, axis2=-1)
-    real, imag = matrix.real, matrix.imag
-    if block.real:
-        return jnp.asarray(real, dtype)
-    if block.diagonal:
-        return jnp.asarray(xp.stack([real, imag], axis=-2), dtype)
-    top = xp.concatenate([real, -imag], axis=-1)
-    bottom = xp.concatenate([imag, real], axis=-1)
-    return jnp.asarray(xp.concatenate([top, bottom], axis=-2), dtype)
+    varying: dict[int, Any] = {}
+    shared: dict[int, Any] = {}
+    for i, (step, array) in enumerate(zip(stretch.steps, arrays, strict=True)):
+        parts = array if isinstance(array, tuple) else (array,)
+        stacked = [_is_stacked(step, a, stretch.repeats) for a in parts]
+        if not any(stacked):
+            shared[i] = array
+            continue
+        whole = tuple(
+            a if s else jnp.broadcast_to(a, (stretch.repeats, *a.shape))
+            for a, s in zip(parts, stacked, strict=True)
+        )
+        varying[i] = whole if isinstance(array, tuple) else whole[0]
+    return varying, shared
 
 
-def _apply_block(block: Block, matrix: Array, state: Array) -> Array:
-    """Applies one prepared matrix to a planar state."""
-    if block.diagonal:
-        return _apply_diagonal(block, matrix, state)
-    shifted = tuple(axis + 1 for axis in block.axes)
-    axes = shifted if block.real else (0, *shifted)
-    return apply_matrix(state.reshape(-1), matrix, axes).reshape(state.shape)
+def _join(i: int, varying: dict[int, Any], shared: dict[int, Any]) -> Any:
+    return varying[i] if i in varying else shared[i]
 
 
-def _apply_diagonal(block: Block, diagonal: Array, state: Array) -> Array:
-    num_axes = state.shape[1].bit_length() - 1
-    shape, _ = merge_axes(block.axes, num_axes)
-    view = state.reshape((2, *shape))
-    if block.real:
-        return (view * diagonal_phases(diagonal, block.axes, num_axes)).reshape(state.shape)
-    real, imag = (diagonal_phases(part, block.axes, num_axes) for part in diagonal)
-    moved = [view[0] * real - view[1] * imag, view[0] * imag + view[1] * real]
-    return jnp.stack(moved).reshape(state.shape)
+def kept_bytes(plan: Plan, dtype: Any) -> int:
+    """Memory of all states between blocks."""
+    components = 1 if plan.task.mixed else 2
+    numbers = components * prod(plan.dims) * plan.task.batch
+    return 3 * numbers * jnp.dtype(dtype).itemsize * max(plan.num_blocks, 1)
 
 
-def _bit(axis: int, num_axes: int) -> Array:
-    """Value of one axis at every index, (2**num_axes,) of int32."""
-    return (lax.iota(np.int32, 2**num_axes) >> (num_axes - 1 - axis)) & 1
+def cotangents(
+    plan: Plan,
+    params: Sequence[Any],
+    data: Sequence[Any],
+    state: Array | None,
+    result: Array,
+    slope: Array,
+    dtype: Any,
+    max_bytes: int | None = None,
+) -> tuple[tuple, tuple, Array | None]:
+    """Cotangents of params, data and initial state from that of the result.
+
+    Args:
+        plan: from `make_plan`.
+        params: as for `evolve`.
+        data: as for `evolve`.
+        state: as for `evolve`.
+        result: what `evolve` returned.
+        slope: its cotangent.
+        dtype: real dtype of the state.
+        max_bytes: of states that may be kept; some 64 MiB if not given.
+    """
+    budget = KEPT_BYTES if max_bytes is None else max_bytes
+    blocks = [block for segment in plan.segments for block in segment.blocks]
+    loops = any(segment.repeats > 1 for segment in plan.segments)
+    fits = kept_bytes(plan, dtype) <= budget
+    if plan.unitary and (loops or not fits):
+        return _sweep(plan, params, data, state, result, slope, dtype, keep=False)
+    if fits and all(block.kind != "split" for block in blocks):
+        return _sweep(plan, params, data, state, result, slope, dtype, keep=True)
+
+    def run(p: Any, d: Any, s: Any) -> Array:
+        return evolve(plan, p, d, s, dtype, checkpointed=not fits)
+
+    _, pull = jax.vjp(run, tuple(params), tuple(data), state)
+    return pull(slope)
 
 
-def _apply_direct(factor: Factor, params: Any, data: Any, state: Array) -> Array:
-    """A factor that is too large for a matrix: a parity rotation, or one with many controls."""
-    num_axes = state.shape[1].bit_length() - 1
-    if factor.form == "parity":
-        (angle,) = reference_values(factor.references, params)
-        parity = reduce(jnp.bitwise_xor, [_bit(axis, num_axes) for axis in factor.axes])
-        sign = (1 - 2 * parity).astype(state.dtype) * (-1 if factor.adjoint else 1)
-        c, s = jnp.cos(angle / 2), jnp.sin(angle / 2) * sign
-        moved = jnp.stack([state[0] * c + state[1] * s, state[1] * c - state[0] * s])
-    else:
-        bare = factor._replace(controls=())
-        block = Block(tuple(sorted(factor.axes)), (bare,), False, factor.real)
-        moved = run_blocks([block], [Segment(0, 1, 1)], params, data, state)
-    if not factor.controls:
-        return moved
-    active = reduce(
-        jnp.bitwise_and, [_bit(axis, num_axes) == value for axis, value in factor.controls]
-    )
-    return jnp.where(active, moved, state)
+def _sweep(
+    plan: Plan, params: Any, data: Any, state: Any, result: Array, slope: Array, dtype: Any,
+    *, keep: bool,
+) -> tuple[tuple, tuple, Array | None]:  # fmt: skip
+    """Goes through the plan backwards, with kept states or undoing every block."""
+    made: dict[str, Any] = {}
+
+    def prepare(p: Any, d: Any) -> Any:
+        made["run"] = run = _Run(plan, p, d, dtype)
+        first = None if plan.task.given else run.initial(None)
+        return run.arrays, first
+
+    (arrays, first), pull = jax.vjp(prepare, tuple(params), tuple(data))
+    run: _Run = made["run"]
+    orders = [run.start]
+    for stretch in run.stretches:
+        orders.append(stretch.before if stretch.repeats > 1 else stretch.after)
+    kept = _run_keeping(run, arrays, state if plan.task.given else first) if keep else None
+    bra = run.unfinish(slope, orders[-1])
+    ket = run.unfinish(result, orders[-1])
+    slopes: list[Any] = [None] * len(arrays)
+    for s in reversed(range(len(arrays))):
+        stretch = run.stretches[s]
+        back = _Back(stretch, arrays[s], plan, None if kept is None else kept[s])
+        ket, bra, slopes[s] = back.run(ket, bra)
+        bra = _leave(bra, orders[s], stretch.before, plan)
+        if kept is None:
+            ket = _leave(ket, orders[s], stretch.before, plan)
+    params_bar, data_bar = pull((slopes, None if plan.task.given else bra))
+    return params_bar, data_bar, bra if plan.task.given else None
+
+
+def _run_keeping(run: _Run, arrays: list[list[Any]], state: Array) -> list[Any]:
+    """Runs a plan and returns, per stretch and step, the state that the step meets."""
+    order = run.start
+    kept: list[Any] = []
+    for stretch, row in zip(run.stretches, arrays, strict=True):
+        state = _enter(state, order, stretch.before, run.plan)
+        varying, shared = _separate(stretch, row)
+
+        def turn_once(
+            carry: Array, moving: Any, stretch: Any = stretch, shared: Any = shared
+        ) -> tuple[Array, list[Array]]:
+            met = []
+            for i, step in enumerate(stretch.steps):
+                met.append(_meet(step, carry, run.plan))
+                carry = _apply(step, _join(i, moving, shared), met[-1], run)
+            return carry, met
+
+        if stretch.repeats == 1:
+            state, met = turn_once(state, varying)
+            order = stretch.after
+        else:
+
+            def body(carry: Array, moving: Any, stretch: Any = stretch, f: Any = turn_once) -> Any:
+                carry, met = f(carry, moving)
+                return move_axes(carry, stretch.after, stretch.before, run.plan.dims), met
+
+            state, met = lax.scan(body, state, varying, length=stretch.repeats)
+            order = stretch.before
+        kept.append(met)
+    return kept
+
+
+class _Back(NamedTuple):
+    """A stretch on the way back.
+
+    Attributes:
+        stretch: which.
+        arrays: of its steps.
+        plan: that it belongs to.
+        kept: per step the state that it met; None if states are found by undoing steps.
+    """
+
+    stretch: _Stretch
+    arrays: list[Any]
+    plan: Plan
+    kept: Any
+
+    def once(self, ket: Any, bra: Array, arrays: Any, kept: Any) -> tuple[Any, Array, list[Any]]:
+        """One turn of the stretch: state, cotangent and cotangents of the arrays."""
+        slopes: list[Any] = [None] * len(self.stretch.steps)
+        for i in reversed(range(len(self.stretch.steps))):
+            step = self.stretch.steps[i]
+            met = _undo(step, arrays(i), ket) if kept is None else kept[i]
+            bra, slopes[i] = _pull(step, arrays(i), met, bra, self.plan)
+            if kept is None:
+                ket = _move_back(step, met, self.plan)
+        return ket, bra, slopes
+
+    def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:
+        """State and cotangent before the stretch, and cotangents of its arrays."""
+        stretch, plan = self.stretch, self.plan
+        if stretch.repeats == 1:
+            return self.once(ket, bra, self.arrays.__getitem__, self.kept)
+        varying, shared = _separate(stretch, self.arrays)
+
+        def body(carry: tuple[Any, Array], moving: Any) -> tuple[Any, Any]:
+            turning, kept = moving
+            ket, bra = carry
+            bra = move_axes(bra, stretch.before, stretch.after, plan.dims)
+            if kept is None:
+                ket = move_axes(ket, stretch.before, stretch.after, plan.dims)
+            ket, bra, slopes = self.once(ket, bra, lambda i: _join(i, turning, shared), kept)
+            return (ket if kept is None else carry[0], bra), {i: slopes[i] for i in turning}
+
+        start = (ket if self.kept is None else jnp.zeros(()), bra)
+        (ket, bra), found = lax.scan(
+            body, start, (varying, self.kept), length=stretch.repeats, reverse=True
+        )
+        return ket, bra, [self._summed(i, array, found) for i, array in enumerate(self.arrays)]
+
+    def _summed(self, i: int, array: Any, found: dict[int, Any]) -> Any:
+        """Cotangent of an array from those of all turns."""
+        if i not in found:  # fixed: nobody asks
+            return jax.tree.map(jnp.zeros_like, array)
+        parts = found[i] if isinstance(array, tuple) else (found[i],)
+        wanted = array if isinstance(array, tuple) else (array,)
+        whole = tuple(
+            p if p.ndim == w.ndim else p.sum(axis=0) for p, w in zip(parts, wanted, strict=True)
+        )
+        return whole if isinstance(array, tuple) else whole[0]

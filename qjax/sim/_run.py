@@ -15,10 +15,19 @@ import jax.numpy as jnp
 from qjax._typing import Array
 from qjax.circuit import Circuit, Structure, is_noisy
 from qjax.linalg import is_density_matrix, partial_trace
-from qjax.measure import confuse, marginal, state_probabilities, word_expectations
-from qjax.sim._engine import initial_ket, run_plan
-from qjax.sim._fusion import reference_values
-from qjax.sim._plan import make_plan
+from qjax.measure import confuse, marginal, planar_expectations
+from qjax.observables import PauliWord
+from qjax.sim._lightcone import pull_back
+from qjax.sim._numbers import reference_values
+from qjax.sim._pauli_basis import (
+    from_pauli,
+    pauli_expectations,
+    pauli_partial_trace,
+    pauli_probabilities,
+    to_pauli,
+)
+from qjax.sim._primitive import evolve_state, pauli_size
+from qjax.sim._states import initial_ket, prepares, to_complex
 from qjax.sim._trajectory import run_trajectory, safe_norm
 
 __all__ = [
@@ -35,45 +44,64 @@ __all__ = [
 ]
 
 
-def _as_vector(structure: Structure, initial: Any, data: Any) -> Array:
-    return initial_ket(structure, data) if initial is None else initial
-
-
 def postselects(structure: Structure) -> bool:
     """Whether any measurement keeps one outcome only."""
     return any(s.kind.name == "Measure" and s.detail[1] is not None for s in structure.steps)
 
 
-def pure_state(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
+def _planar_state(
+    structure: Structure, params: Any, data: Any, initial: Any, **options: Any
+) -> tuple[Array, Any]:
+    """Final ket as real and imaginary parts (2, 2**n), and probability of what was kept."""
+    ket = initial_ket(structure, data) if initial is None and prepares(structure) else initial
+    start = None
+    if ket is not None:
+        start = jnp.concatenate([ket.real, ket.imag]) if jnp.iscomplexobj(ket) else ket
+    state = evolve_state(structure, params, data, start, **options).reshape(2, -1)
+    if not postselects(structure):
+        return state, jnp.ones(())
+    weight = jnp.sum(state**2)
+    return state / safe_norm(weight), weight
+
+
+def _pauli_state(
+    structure: Structure, params: Any, data: Any, initial: Any, **options: Any
+) -> tuple[Array, Any]:
+    """Pauli coefficients (4**n,) of the final density matrix, and probability."""
+    n = structure.num_qubits
+    state = initial_ket(structure, data) if initial is None and prepares(structure) else initial
+    start = None
+    size = pauli_size(structure)
+    if state is not None:
+        rho = state if is_density_matrix(state) else jnp.outer(state, state.conj())
+        no_record = jnp.arange(size // 4**n) == 0
+        start = jnp.outer(to_pauli(rho, n), no_record).reshape(-1)
+    final = evolve_state(structure, params, data, start, mixed=True, **options)
+    coefficients = final.reshape(4**n, -1).sum(axis=1)
+    if not postselects(structure):
+        return coefficients, jnp.ones(())
+    weight = coefficients[0]
+    return coefficients / jnp.where(weight > 0, weight, 1), weight
+
+
+def pure_state(
+    structure: Structure, params: Any, data: Any, initial: Any, **options: Any
+) -> tuple[Array, Any]:
     """Final ket and probability of the post-selected outcomes."""
-    plan = make_plan(structure, mixed=False)
-    ket = run_plan(plan, params, data, _as_vector(structure, initial, data))
-    if not postselects(structure):
-        return ket, jnp.ones(())
-    weight = jnp.sum(state_probabilities(ket))
-    return ket / safe_norm(weight), weight
+    state, weight = _planar_state(structure, params, data, initial, **options)
+    return to_complex(state), weight
 
 
-def mixed_state(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
+def mixed_state(
+    structure: Structure, params: Any, data: Any, initial: Any, **options: Any
+) -> tuple[Array, Any]:
     """Final density matrix and probability of the post-selected outcomes."""
-    plan = make_plan(structure, mixed=True)
-    size = 2**structure.num_qubits
-    state = _as_vector(structure, initial, data)
-    rho = state if is_density_matrix(state) else jnp.outer(state, state.conj())
-    records = plan.num_axes - 2 * structure.num_qubits
-    no_record = jnp.arange(2**records) == 0
-    final = run_plan(plan, params, data, jnp.outer(rho.reshape(-1), no_record).reshape(-1))
-    rho = final.reshape((size, size, 2**records)).sum(axis=-1)
-    if not postselects(structure):
-        return rho, jnp.ones(())
-    weight = jnp.trace(rho).real
-    return rho / jnp.where(weight > 0, weight, 1), weight
+    coefficients, weight = _pauli_state(structure, params, data, initial, **options)
+    return from_pauli(coefficients, structure.num_qubits), weight
 
 
-def _final(structure: Structure, params: Any, data: Any, initial: Any) -> tuple[Array, Any]:
-    """Final state, a ket where the circuit keeps it pure, else a density matrix."""
-    mixed = is_noisy(structure) or (initial is not None and is_density_matrix(initial))
-    return (mixed_state if mixed else pure_state)(structure, params, data, initial)
+def _is_mixed(structure: Structure, initial: Any) -> bool:
+    return is_noisy(structure) or (initial is not None and is_density_matrix(initial))
 
 
 def readout_errors(structure: Structure, params: Any) -> dict[int, tuple[Any, Any]]:
@@ -89,29 +117,54 @@ def readout_errors(structure: Structure, params: Any) -> dict[int, tuple[Any, An
 
 
 def word_values(
-    structure: Structure, params: Any, data: Any, initial: Any, *, words: Any
+    structure: Structure, params: Any, data: Any, initial: Any, *, words: Any, **options: Any
 ) -> tuple[Array, Any]:
-    state, weight = _final(structure, params, data, initial)
+    """<P> of every Pauli word, and probability of the post-selected outcomes."""
     readout = {
         qubit: (1 - p01 - p10, p10 - p01)
         for qubit, (p01, p10) in readout_errors(structure, params).items()
     }
-    return word_expectations(state, words, readout), weight
+    if _is_mixed(structure, initial):
+        state, weight = _pauli_state(structure, params, data, initial, **options)
+        return pauli_expectations(state, words, readout), weight
+    words, signs, structure = _simplified(structure, words)
+    state, weight = _planar_state(structure, params, data, initial, **options)
+    values = planar_expectations(state, words, readout)
+    return values if signs is None else values * jnp.asarray(signs, values.dtype), weight
+
+
+def _simplified(
+    structure: Structure, words: tuple[PauliWord, ...]
+) -> tuple[tuple[PauliWord, ...], Any, Structure]:
+    """Moves gates at the end of a circuit into the words, where nothing stands against it."""
+    if postselects(structure) or any(s.kind.name == "ReadoutError" for s in structure.steps):
+        return words, None, structure
+    shorter, moved, signs = pull_back(structure, words)
+    return moved, None if all(s == 1 for s in signs) else signs, shorter
 
 
 def outcome_probabilities(
-    structure: Structure, params: Any, data: Any, initial: Any, *, qubits: tuple[int, ...]
-) -> tuple[Array, Any]:
-    state, weight = _final(structure, params, data, initial)
+    structure: Structure, params: Any, data: Any, initial: Any, *, qubits: tuple[int, ...],
+    **options: Any,
+) -> tuple[Array, Any]:  # fmt: skip
+    """Probabilities of the outcomes of some qubits, as they are read."""
+    if _is_mixed(structure, initial):
+        state, weight = _pauli_state(structure, params, data, initial, **options)
+        chances = pauli_probabilities(state, qubits)
+    else:
+        ket, weight = _planar_state(structure, params, data, initial, **options)
+        chances = marginal(ket[0] ** 2 + ket[1] ** 2, qubits)
     errors = readout_errors(structure, params)
     kept = {qubits.index(q): pair for q, pair in errors.items() if q in qubits}
-    return confuse(marginal(state_probabilities(state), qubits), kept), weight
+    return confuse(chances, kept), weight
 
 
 def one_trajectory(
     structure: Structure, params: Any, data: Any, initial: Any, key: Any
 ) -> tuple[Array, dict[str, Array], Any]:
-    return run_trajectory(structure, params, data, _as_vector(structure, initial, data), key)
+    """Final ket of one random run, its outcomes, and probability of what was post-selected."""
+    ket = initial_ket(structure, data) if initial is None else initial
+    return run_trajectory(structure, params, data, ket, key)
 
 
 def _over_batch(function: Callable, circuit: Circuit, initial: Any) -> Any:
@@ -158,5 +211,9 @@ def run_once(circuit: Circuit, initial: Any, key: Array) -> Any:
 def reduced_state(
     structure: Structure, params: Any, data: Any, initial: Any, *, keep: tuple[int, ...]
 ) -> tuple[Array, Any]:
-    final, weight = _final(structure, params, data, initial)
-    return partial_trace(final, keep), weight
+    """Density matrix of the kept qubits, and probability of the post-selected outcomes."""
+    if _is_mixed(structure, initial):
+        state, weight = _pauli_state(structure, params, data, initial)
+        return from_pauli(pauli_partial_trace(state, keep), len(keep)), weight
+    ket, weight = pure_state(structure, params, data, initial)
+    return partial_trace(ket, keep), weight

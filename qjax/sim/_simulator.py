@@ -3,20 +3,33 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from math import prod
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qjax._checks import check_numbers, check_positive_int, check_qubits, check_qubits_in_range
+from qjax._checks import check_choice, check_positive_int, check_qubits, check_qubits_in_range
 from qjax._typing import Array, ArrayLike, is_concrete
 from qjax.circuit import Circuit, is_noisy
-from qjax.errors import CircuitError, ObservableError, StateError
-from qjax.linalg import as_state, is_density_matrix
+from qjax.errors import CircuitError
 from qjax.linalg import partial_trace as trace_out
 from qjax.measure import index_bits, sample_indices, state_probabilities
-from qjax.observables import PauliSum, as_pauli_sum
+from qjax.observables import PauliSum
+from qjax.sim._arguments import (
+    check_circuit,
+    check_fits,
+    check_initial,
+    check_key,
+    check_max_bytes,
+    check_num_trajectories,
+    check_observables,
+    check_reached,
+    check_unused,
+    is_mixed,
+)
+from qjax.sim._estimate import Estimate, chunk_size, estimate, trajectory_values, with_keys
 from qjax.sim._run import (
     mixed_state,
     one_trajectory,
@@ -42,98 +55,20 @@ __all__ = [
 ]
 
 _LARGEST_DENSITY_SAMPLE = 12
-_UNREACHED = (
-    "The post-selected outcome has probability zero, so there is no state to return. "
-    "Check `postselect` of the circuit's Measure operations."
-)
-
-
-def _check_circuit(circuit: Any) -> None:
-    if not isinstance(circuit, Circuit):
-        raise CircuitError(f"Argument `circuit` must be a Circuit, but is {circuit!r}.")
-    if circuit.unbound:
-        names = ", ".join(circuit.unbound)
-        raise CircuitError(
-            f"The circuit has parameters without values: {names}. "
-            f"Use circuit.bind({circuit.unbound[0]}=...)."
-        )
-
-
-def _check_initial(circuit: Circuit, initial_state: Any, *, ket: bool) -> Any:
-    """Returns the initial state as an array of the working dtype, or None."""
-    if initial_state is None:
-        return None
-    if any(step.kind.name == "StatePreparation" for step in circuit.structure.steps):
-        raise StateError(
-            "Argument `initial_state` must not be given for a circuit that prepares its own "
-            "state (StatePreparation, amplitude_encoding)."
-        )
-    state = as_state(initial_state, name="initial_state")
-    size = 2**circuit.num_qubits
-    if state.shape not in ((size,), (size, size)):
-        raise StateError(
-            f"Argument `initial_state` must have shape ({size},) or ({size}, {size}) for "
-            f"{circuit.num_qubits} qubits, but has shape {state.shape}. For a batch use jax.vmap."
-        )
-    if ket and is_density_matrix(state):
-        raise StateError(
-            "Argument `initial_state` must be a ket here, but is a density matrix. "
-            "Use qjax.density_matrix."
-        )
-
-    def is_normalised(s: Any) -> Any:
-        weight = s.trace().real if s.ndim == 2 else (abs(s) ** 2).sum()
-        return abs(weight - 1) < 1e-3
-
-    check_numbers(
-        state,
-        is_normalised,
-        "Argument `initial_state` must have norm one, but has not (or holds NaN).",
-        StateError,
-    )
-    return state
-
-
-def _check_reached(circuit: Circuit, weight: Any) -> None:
-    if postselects(circuit.structure):
-        check_numbers(weight, lambda w: w > 0, _UNREACHED, StateError)
-
-
-def _check_key(key: Any) -> Array:
-    is_key = isinstance(key, jax.Array) and (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
-    )
-    if not is_key:
-        raise CircuitError(
-            f"Argument `key` must be a random key such as jax.random.key(0), but is {key!r}."
-        )
-    return key
-
-
-def _check_observables(circuit: Circuit, observables: Any) -> tuple[tuple[PauliSum, ...], bool]:
-    """Returns the observables as sums, and whether only one was given."""
-    single = not isinstance(observables, Sequence)
-    items = [observables] if single else observables
-    if not items:
-        raise ObservableError("Argument `observables` must not be empty.")
-    sums = tuple(as_pauli_sum(item) for item in items)
-    for item in sums:
-        if any(q >= circuit.num_qubits for q in item.qubits):
-            raise ObservableError(
-                f"Argument `observables` must act on qubits below {circuit.num_qubits}, but "
-                f"holds {item!r}."
-            )
-        if jnp.iscomplexobj(item.coefficients):
-            raise ObservableError(
-                f"Argument `observables` must be Hermitian, but holds {item!r} with complex "
-                "coefficients."
-            )
-    return sums, single
 
 
 def _combine(sums: tuple[PauliSum, ...], words: tuple, values: Array) -> Array:
     """Values of the sums (..., number of sums) from those of the words (..., number of words)."""
     place = {word: i for i, word in enumerate(words)}
+    if all(
+        isinstance(item.coefficients, np.ndarray) and item.coefficients.ndim == 1 for item in sums
+    ):
+        table = np.zeros((len(words), len(sums)))
+        for column, item in enumerate(sums):
+            table[[place[word] for word in item.words], column] = item.coefficients
+        if np.array_equal(table, np.eye(len(words))):
+            return values
+        return jnp.matmul(values, jnp.asarray(table, values.dtype), precision="highest")
     results = []
     for item in sums:
         index = np.asarray([place[word] for word in item.words])
@@ -162,6 +97,7 @@ def statevector(
     Raises:
         CircuitError: if the circuit has unbound parameters, or is random and no key is given.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
+        MemoryLimitError: if the state cannot fit into memory.
 
     Example:
         >>> import qjax as qj
@@ -169,18 +105,20 @@ def statevector(
         >>> qj.statevector(bell).real.round(4).tolist()
         [0.7071..., 0.0, 0.0, 0.7071...]
     """
-    _check_circuit(circuit)
-    initial = _check_initial(circuit, initial_state, ket=True)
-    if not is_noisy(circuit.structure):
-        ket, weight = run(circuit, initial, pure_state)
-    elif key is None:
+    check_circuit(circuit)
+    initial = check_initial(circuit, initial_state, ket=True)
+    random = is_noisy(circuit.structure)
+    if random and key is None:
         raise CircuitError(
             "The circuit has measurements, resets or channels, so its state is not a vector. "
             "Use qjax.density_matrix, or give key=jax.random.key(0) for one random run."
         )
+    check_fits(circuit, mixed=False)
+    if random:
+        ket, _, weight = run_once(circuit, initial, check_key(key))
     else:
-        ket, _, weight = run_once(circuit, initial, _check_key(key))
-    _check_reached(circuit, weight)
+        ket, weight = run(circuit, initial, pure_state)
+    check_reached(circuit, weight)
     return ket
 
 
@@ -199,53 +137,149 @@ def density_matrix(circuit: Circuit, *, initial_state: ArrayLike | None = None) 
     Raises:
         CircuitError: if the circuit has unbound parameters.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
+        MemoryLimitError: if the state cannot fit into memory.
 
     Example:
         >>> import qjax as qj
         >>> qj.density_matrix(qj.Circuit(1, [qj.X(0), qj.AmplitudeDamping(0.25, 0)])).real.tolist()
         [[0.25, 0.0], [0.0, 0.75]]
     """
-    _check_circuit(circuit)
-    rho, weight = run(circuit, _check_initial(circuit, initial_state, ket=False), mixed_state)
-    _check_reached(circuit, weight)
+    check_circuit(circuit)
+    initial = check_initial(circuit, initial_state, ket=False)
+    check_fits(circuit, mixed=True)
+    rho, weight = run(circuit, initial, mixed_state)
+    check_reached(circuit, weight)
     return rho
 
 
+@overload
 def expectation(
-    circuit: Circuit, observables: Any, *, initial_state: ArrayLike | None = None
-) -> Array:
-    """Expectation values of observables after a circuit, exact.
+    circuit: Circuit,
+    observables: Any,
+    *,
+    initial_state: ArrayLike | None = None,
+    method: Literal["exact"] | None = None,
+    max_bytes: int | None = None,
+) -> Array: ...
 
-    Runs on a state vector where the circuit keeps the state pure, else on a density matrix.
+
+@overload
+def expectation(
+    circuit: Circuit,
+    observables: Any,
+    *,
+    initial_state: ArrayLike | None = None,
+    method: Literal["trajectories"],
+    num_trajectories: int,
+    key: Array,
+) -> Estimate: ...
+
+
+def expectation(
+    circuit: Circuit,
+    observables: Any,
+    *,
+    initial_state: ArrayLike | None = None,
+    method: str | None = None,
+    num_trajectories: int | None = None,
+    key: Array | None = None,
+    max_bytes: int | None = None,
+) -> Array | Estimate:
+    """Expectation values of observables after a circuit, exact or estimated from trajectories.
+
+    The exact method runs on a state vector where the circuit keeps the state pure, else on a
+    density matrix. Trajectories are random runs on state vectors, for noisy circuits that are too
+    large for a density matrix; their mean and its derivatives with respect to angles, inputs and
+    noise strengths are unbiased. With post-selection they give the ratio of two means instead,
+    whose bias falls as one over their number. A circuit without noise is run once.
 
     Args:
         circuit: any circuit.
         observables: a Pauli sum or Pauli gate on the circuit's qubits, or a list of them.
-        initial_state: ket (2**n,) or density matrix (2**n, 2**n); |0...0> if not given.
+        initial_state: ket (2**n,) or, exact only, density matrix (2**n, 2**n); |0...0> if not
+            given.
+        method: "exact" (the default) or "trajectories".
+        num_trajectories: how many to run, at least 2; for trajectories only.
+        key: random key, for trajectories only; the same key gives the same result.
+        max_bytes: memory for states that a gradient may keep because that is faster; 64 MiB if
+            not given, 0 to save memory. For the exact method only.
 
     Returns:
         Real array (...) for one observable, (..., m) for a list of m, `...` being the batch axes
-        of the circuit and of the coefficients.
+        of the circuit and of the coefficients. With trajectories an `Estimate`, a pair of such
+        arrays: `value` and its `standard_error`, which is constant under differentiation.
 
     Raises:
-        CircuitError: if the circuit has unbound parameters.
+        CircuitError: if the circuit has unbound parameters, or `method`, `num_trajectories`,
+            `key` and `max_bytes` do not fit together.
         ObservableError: if an observable does not fit the circuit or is not Hermitian.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
+        MemoryLimitError: if the state cannot fit into memory.
 
     Example:
-        >>> import qjax as qj
+        >>> import jax, qjax as qj
         >>> bell = qj.Circuit(2, [qj.H(0), qj.CX(0, 1)])
         >>> qj.expectation(bell, [qj.Z(0) @ qj.Z(1), qj.Z(0)]).round(4).tolist()
         [1.0..., 0.0]
+        >>> noisy = qj.Circuit(2, [*bell.operations, qj.PhaseDamping(0.2, 0)])
+        >>> value, error = qj.expectation(
+        ...     noisy, qj.Z(0) @ qj.Z(1), method="trajectories", num_trajectories=10,
+        ...     key=jax.random.key(0),
+        ... )
+        >>> round(float(value), 4), round(float(error), 4)
+        (1.0, 0.0)
+
+    References:
+        Dalibard, Castin and Molmer, Wave-function approach to dissipative processes in quantum
+        optics, Phys. Rev. Lett. 68, 580 (1992), for the trajectories. Kool, van Hoof and Welling,
+        Buy 4 REINFORCE samples, get a baseline for free (2019), for the leave-one-out baseline.
     """
-    _check_circuit(circuit)
-    sums, single = _check_observables(circuit, observables)
-    initial = _check_initial(circuit, initial_state, ket=False)
-    words = tuple(dict.fromkeys(word for item in sums for word in item.words))
-    values, weight = run(circuit, initial, word_values, (("words", words),))
-    _check_reached(circuit, weight)
-    combined = _combine(sums, words, values)
-    return combined[..., 0] if single else combined
+    check_circuit(circuit)
+    sums, single = check_observables(circuit, observables)
+    check_choice(method or "exact", ("exact", "trajectories"), name="method")
+    if method == "trajectories":
+        check_max_bytes(max_bytes, allowed=False)
+        number = check_num_trajectories(num_trajectories)
+        result: Any = _estimate(circuit, sums, initial_state, number, check_key(key))
+    else:
+        check_unused(num_trajectories=num_trajectories, key=key)
+        result = _exact(circuit, sums, initial_state, check_max_bytes(max_bytes))
+    return jax.tree.map(lambda a: a[..., 0], result) if single else result
+
+
+def _words(sums: tuple[PauliSum, ...]) -> tuple:
+    return tuple(dict.fromkeys(word for item in sums for word in item.words))
+
+
+def _exact(
+    circuit: Circuit, sums: tuple[PauliSum, ...], initial_state: Any, max_bytes: int | None
+) -> Array:
+    """Values of the sums, (..., number of sums)."""
+    initial = check_initial(circuit, initial_state, ket=False)
+    check_fits(circuit, mixed=is_mixed(circuit, initial))
+    words = _words(sums)
+    options = (("words", words), ("max_bytes", max_bytes))
+    values, weight = run(circuit, initial, word_values, options)
+    check_reached(circuit, weight)
+    return _combine(sums, words, values)
+
+
+def _estimate(
+    circuit: Circuit, sums: tuple[PauliSum, ...], initial_state: Any, number: int, key: Array
+) -> Estimate:
+    """Estimates of the sums, each (..., number of sums)."""
+    initial = check_initial(circuit, initial_state, ket=True)
+    together = chunk_size(circuit.num_qubits, number) * prod(circuit.batch_shape)
+    check_fits(circuit, mixed=False, states=together)
+    sums = (*sums, PauliSum(((),), np.ones(1)))  # the identity: the weight of each trajectory
+    words = _words(sums)
+    options = (("words", words), ("num_trajectories", number))
+    values = run(with_keys(circuit, key), initial, trajectory_values, options)
+    combine = jax.vmap(partial(_combine, sums, words), in_axes=-2)
+    combined = combine(values)  # (number, ..., sums)
+    check_reached(circuit, combined[..., -1].sum(axis=0))
+    ratio = postselects(circuit.structure)
+    return estimate(combined[..., :-1], combined[..., -1:], ratio=ratio)
 
 
 def variance(
@@ -262,15 +296,15 @@ def variance(
         Real array (...) for one observable, (..., m) for a list of m; never negative.
 
     Raises:
-        CircuitError, ObservableError, StateError: as `expectation`.
+        CircuitError, ObservableError, StateError, MemoryLimitError: as `expectation`.
 
     Example:
         >>> import qjax as qj
         >>> round(float(qj.variance(qj.Circuit(1, [qj.H(0)]), qj.Z(0))), 4)
         1.0
     """
-    _check_circuit(circuit)
-    sums, single = _check_observables(circuit, observables)
+    check_circuit(circuit)
+    sums, single = check_observables(circuit, observables)
     products = [item @ item for item in sums]
     # The square of a Hermitian sum is Hermitian: imaginary parts of P Q and Q P cancel.
     squares = tuple(PauliSum(p.words, p.coefficients.real) for p in products)
@@ -300,6 +334,7 @@ def probabilities(
     Raises:
         CircuitError: if the circuit has unbound parameters or `qubits` do not fit.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
+        MemoryLimitError: if the state cannot fit into memory.
 
     Example:
         >>> import qjax as qj
@@ -308,12 +343,13 @@ def probabilities(
         >>> qj.probabilities(qj.Circuit(2, [qj.X(1)]), 1).tolist()
         [0.0, 1.0]
     """
-    _check_circuit(circuit)
+    check_circuit(circuit)
     kept = tuple(range(circuit.num_qubits)) if qubits is None else check_qubits(qubits)
     check_qubits_in_range(kept, circuit.num_qubits, what="probabilities")
-    initial = _check_initial(circuit, initial_state, ket=False)
+    initial = check_initial(circuit, initial_state, ket=False)
+    check_fits(circuit, mixed=is_mixed(circuit, initial))
     result, weight = run(circuit, initial, outcome_probabilities, (("qubits", kept),))
-    _check_reached(circuit, weight)
+    check_reached(circuit, weight)
     return result
 
 
@@ -344,20 +380,22 @@ def sample(
         CircuitError: if the circuit has unbound parameters, `shots` is below one, or `key` is no
             random key.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
+        MemoryLimitError: if the state cannot fit into memory.
 
     Example:
         >>> import jax, qjax as qj
         >>> qj.sample(qj.Circuit(2, [qj.X(1)]), shots=3, key=jax.random.key(0)).tolist()
         [[0, 1], [0, 1], [0, 1]]
     """
-    _check_circuit(circuit)
+    check_circuit(circuit)
     number = check_positive_int(shots, name="shots")
-    _check_key(key)
+    check_key(key)
     random = is_noisy(circuit.structure)
     if return_outcomes or (random and circuit.num_qubits > _LARGEST_DENSITY_SAMPLE):
-        initial = _check_initial(circuit, initial_state, ket=True)
+        initial = check_initial(circuit, initial_state, ket=True)
+        check_fits(circuit, mixed=False, states=chunk_size(circuit.num_qubits, number))
         bits, outcomes, weight = _sample_runs(circuit, initial, number, key)
-        _check_reached(circuit, weight)
+        check_reached(circuit, weight)
         return (bits, outcomes) if return_outcomes else bits
     weights = probabilities(circuit, initial_state=initial_state)
     return _sample_bits(weights, number, key)
@@ -396,7 +434,9 @@ def _sample_runs(circuit: Circuit, initial: Any, shots: int, key: Array) -> Any:
             bits = bits.at[qubit].set(bits[qubit] ^ wrong.astype(bits.dtype))
         return bits, outcomes, jnp.asarray(weight)
 
-    return jax.lax.map(one, jax.random.split(key, shots), batch_size=min(shots, 64))
+    return jax.lax.map(
+        one, jax.random.split(key, shots), batch_size=chunk_size(structure.num_qubits, shots)
+    )
 
 
 def counts(
@@ -459,8 +499,9 @@ def partial_trace(state: Any, keep: int | Sequence[int]) -> Array:
     kept = check_qubits(keep, name="keep")
     if not isinstance(state, Circuit):
         return trace_out(state, kept)
-    _check_circuit(state)
+    check_circuit(state)
     check_qubits_in_range(kept, state.num_qubits, what="partial_trace")
+    check_fits(state, mixed=is_mixed(state, None))
     reduced, weight = run(state, None, reduced_state, (("keep", kept),))
-    _check_reached(state, weight)
+    check_reached(state, weight)
     return reduced

@@ -7,7 +7,10 @@ import pytest
 
 import qjax as qj
 from qjax.sim import make_plan
-from qjax.sim._engine import run_plan
+from qjax.sim._engine import evolve
+from qjax.sim._lowering import lower_pure
+from qjax.sim._plan import Task, plan_with
+from qjax.sim._primitive import evolve_state
 
 RNG = np.random.default_rng(11)
 
@@ -67,10 +70,9 @@ NOISY = {
 
 
 def final(circuit, *, mixed, fuse):
-    """Final vector over all axes of a plan, from |0...0>."""
-    plan = make_plan(circuit.structure, mixed=mixed, fuse=fuse)
-    run = jax.jit(lambda start: run_plan(plan, circuit.params, circuit.data, start))
-    return np.asarray(run(np.eye(1, 2**plan.num_axes, dtype=complex)[0]))
+    """Final numbers of a plan, from |0...0>."""
+    run = jax.jit(lambda p, d: evolve_state(circuit.structure, p, d, mixed=mixed, fuse=fuse))
+    return np.asarray(run(circuit.params, circuit.data))
 
 
 @pytest.mark.parametrize("case", PURE)
@@ -84,52 +86,65 @@ def test_fusion_and_loops_change_nothing(case):
 @pytest.mark.parametrize("case", NOISY)
 @pytest.mark.usefixtures("x64")
 def test_fusion_changes_nothing_in_density_matrices(case):
-    """The same on the axes of a density matrix and of recorded outcomes."""
+    """The same on the Pauli coefficients of a density matrix and on recorded outcomes."""
     expected = final(NOISY[case], mixed=True, fuse=False)
     np.testing.assert_allclose(final(NOISY[case], mixed=True, fuse=True), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("largest", [2, 4, 8, 16])
+@pytest.mark.parametrize("split", [True, False], ids=["phases apart", "phases in matrices"])
+@pytest.mark.parametrize("case", ["layers, ring", "mixed", "many controls", "product formula"])
 @pytest.mark.usefixtures("x64")
-def test_gradients_through_loops():
-    """Angles inside a loop get the gradient that the unfused circuit gives them."""
-    theta = jnp.asarray(angles(4, 3, 2))
-
-    def mean(theta, fuse):
-        circuit = qj.hardware_efficient(theta, "circular")
-        plan = make_plan(circuit.structure, mixed=False, fuse=fuse)
-        start = jnp.zeros(8, complex).at[0].set(1)
-        ket = run_plan(plan, circuit.params, circuit.data, start)
-        return (jnp.abs(ket) ** 2)[:3].sum()
-
-    fused, reference = (jax.grad(mean)(theta, fuse) for fuse in (True, False))
-    np.testing.assert_allclose(fused, reference, atol=1e-12)
+def test_every_strategy_gives_the_same(case, split, largest):
+    """Whatever the cost model chooses, the numbers are those of the reference plan."""
+    circuit = PURE[case]
+    task = Task(device="cpu")
+    factors = lower_pure(circuit.structure)
+    dims = (2,) * circuit.num_qubits
+    plan = plan_with(factors, dims, task, largest=largest, split=split)
+    assert (plan.largest, plan.split) == (largest, split)
+    found = evolve(plan, circuit.params, circuit.data, None, jnp.dtype(float))[:, 0]
+    expected = final(circuit, mixed=False, fuse=False)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_layers_become_a_loop():
     """A deep ansatz has as few distinct blocks as one layer, and says so when printed."""
-    deep, shallow = (qj.hardware_efficient(angles(depth, 4, 2)) for depth in (30, 5))
-    plans = [make_plan(circuit.structure, mixed=False) for circuit in (deep, shallow)]
-    distinct = [sum(segment.period for segment in plan.segments) for plan in plans]
+    deep, deeper = (qj.hardware_efficient(angles(depth, 4, 2)) for depth in (60, 90))
+    plans = [make_plan(circuit.structure) for circuit in (deep, deeper)]
+    distinct = [sum(len(segment.blocks) for segment in plan.segments) for plan in plans]
     assert distinct[0] == distinct[1]
-    assert "30 times:" in str(plans[0])
-    assert len(make_plan(deep.structure, mixed=False, fuse=False).blocks) == len(deep)
+    assert "59 times:" in str(plans[0])
+    assert make_plan(deep.structure, fuse=False).num_blocks == len(deep)
 
 
 def test_inputs_stay_out_of_shared_blocks():
     """Angles that differ from sample to sample do not enter the matrices of the ansatz."""
-    circuit = qj.angle_encoding(angles(4)) + qj.hardware_efficient(angles(2, 4, 2))
-    for block in make_plan(circuit.structure, mixed=False).blocks:
-        leaves = {r.leaf for factor in block.factors for r in factor.references}
-        assert len(leaves) <= 1
+    circuit = qj.hardware_efficient(angles(1, 4, 2)) + qj.angle_encoding(angles(4))
+    circuit = circuit + qj.hardware_efficient(angles(2, 4, 2))
+    plan = make_plan(circuit.structure, batch=8, leaves=frozenset([1]))
+    blocks = [block for segment in plan.segments for block in segment.blocks]
+    assert any(block.sample for block in blocks)
+    assert not any(block.sample for block in blocks if block.kind == "dense")
 
 
 def test_plans_are_cached():
     """The same structure gives the same plan object."""
     first, second = (qj.hardware_efficient(angles(2, 3, 2)).structure for _ in range(2))
-    assert make_plan(first, mixed=False) is make_plan(second, mixed=False)
+    assert make_plan(first) is make_plan(second)
 
 
 def test_fixed_gates_keep_their_norm():
     """A thousand Hadamards are multiplied in float64 and lose nothing in complex64."""
     ket = qj.statevector(qj.Circuit(1, [qj.H(0)] * 1000))
     np.testing.assert_allclose(ket, [1, 0], atol=1e-6)
+
+
+def test_real_gates_stay_real():
+    """RY, H, CX and CZ need no imaginary part, and RX only phases beside a real matrix."""
+    circuit = qj.Circuit(2, [qj.CX(0, 1), qj.RY(0.1, 0), qj.H(1), qj.CZ(0, 1), qj.RX(0.2, 1)])
+    task = Task(device="cpu")
+    plan = plan_with(lower_pure(circuit.structure), (2, 2), task, largest=4, split=True)
+    blocks = [block for segment in plan.segments for block in segment.blocks]
+    assert {block.kind for block in blocks} == {"dense", "phases"}
+    assert not any(block.complex for block in blocks)

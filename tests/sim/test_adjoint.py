@@ -1,0 +1,248 @@
+"""The primitives: every transformation of every measurement, and every way to go backwards."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qjax as qj
+from qjax.sim._engine import evolve
+from qjax.sim._plan import Task, make_plan
+from qjax.sim._primitive import evolve_state
+
+RNG = np.random.default_rng(5)
+THETA = RNG.uniform(-np.pi, np.pi, (2, 3, 2))
+XS = RNG.uniform(-np.pi, np.pi, (4, 3))
+WORDS = [qj.Z(0), qj.X(1) @ qj.Y(2), qj.Z(0) @ qj.Z(1) @ qj.Z(2), 0.5 * qj.Y(0) - qj.X(2)]
+
+
+@pytest.fixture(autouse=True)
+def double_precision(x64):
+    """All comparisons are in float64."""
+
+
+def build(theta, x, noisy=False):
+    """Encoding, ansatz with every kind of block, encoding again, ansatz."""
+    parts = [qj.angle_encoding(x), qj.hardware_efficient(theta[:1], "circular")]
+    parts += [qj.RX(0.3 * x[0], 1), qj.CRX(x[1], 0, 2), qj.RXX(theta[1, 0, 0], 0, 2)]
+    parts += [qj.U(theta[0, 0, 0], x[2], theta[1, 1, 1], 1), qj.CP(x[0] * theta[0, 1, 0], 2, 0)]
+    parts += [qj.AmplitudeDamping(0.1 + 0.05 * jnp.cos(x[0]), 1)] if noisy else []
+    parts += [qj.angle_encoding(x, "RX"), qj.hardware_efficient(theta[1:])]
+    return qj.Circuit(3, parts)
+
+
+MEASUREMENTS = {
+    "expectation": lambda c: qj.expectation(c, WORDS),
+    "probabilities": lambda c: qj.probabilities(c, (2, 0)),
+    "state": lambda c: jnp.concatenate([(s := qj.statevector(c)).real, s.imag]),
+}
+NOISY = {
+    "expectation, noisy": lambda c: qj.expectation(c, WORDS),
+    "density matrix": lambda c: (lambda r: jnp.concatenate([r.real, r.imag]))(
+        qj.density_matrix(c).reshape(-1)
+    ),
+}
+
+
+def plain(circuit, noisy, fuse=False):
+    """Final numbers by the reference plan, as plain JAX code without a primitive."""
+    task = Task(mixed=noisy, fuse=fuse)
+    plan = make_plan(circuit.structure, task)
+    params = [jnp.asarray(p) for p in circuit.params]
+    return evolve(plan, params, circuit.data, None, jnp.dtype(float))[:, 0]
+
+
+def measured(name, state):
+    """The measurement `name` of plain numbers, by other code than the library's."""
+    if name in NOISY:
+        from qjax.sim._pauli_basis import from_pauli
+
+        rho = from_pauli(state, 3)
+    else:
+        ket = state[:8] + 1j * state[8:]
+        if name == "state":
+            return state
+        rho = jnp.outer(ket, ket.conj())
+    if name == "density matrix":
+        return jnp.concatenate([rho.reshape(-1).real, rho.reshape(-1).imag])
+    if name == "probabilities":
+        table = jnp.diagonal(rho).real.reshape(2, 2, 2).sum(axis=1)
+        return table.T.reshape(-1)
+    matrices = [word.as_pauli_sum().matrix(3) for word in WORDS]
+    return jnp.stack([jnp.trace(rho @ m).real for m in matrices])
+
+
+TRANSFORMATIONS = {
+    "jit": lambda f: jax.jit(f)(THETA, XS[0]),
+    "vmap x": lambda f: jax.vmap(f, (None, 0))(THETA, XS),
+    "vmap theta": lambda f: jax.vmap(f, (0, None))(np.stack([THETA, 2 * THETA]), XS[0]),
+    "vmap both": lambda f: jax.vmap(f)(np.stack([THETA] * 4) * 1.1, XS),
+    "vmap nested": lambda f: jax.vmap(jax.vmap(f, (None, 0)), (0, None))(
+        np.stack([THETA, 2 * THETA]), XS
+    ),
+    "jacrev": lambda f: jax.jacrev(f, (0, 1))(THETA, XS[0]),
+    "jacfwd": lambda f: jax.jacfwd(f, (0, 1))(THETA, XS[0]),
+    "jvp": lambda f: jax.jvp(f, (THETA, XS[0]), (np.ones_like(THETA), XS[1])),
+    "grad of vmap": lambda f: jax.grad(lambda t: jnp.sin(jax.vmap(f, (None, 0))(t, XS)).sum())(
+        THETA
+    ),
+    "vmap of grad": lambda f: jax.vmap(
+        jax.grad(lambda t, x: jnp.sin(f(t, x)).sum(), (0, 1)), (None, 0)
+    )(THETA, XS),
+    "vmap of jacfwd": lambda f: jax.vmap(jax.jacfwd(f, 1), (None, 0))(THETA, XS),
+    "scan": lambda f: jax.lax.scan(
+        lambda t, x: (t + 0.1 * jax.grad(lambda t: f(t, x)[0])(t), f(t, x)),
+        jnp.asarray(THETA),
+        jnp.asarray(XS),
+    ),
+    "checkpoint": lambda f: jax.grad(lambda t: jnp.sin(jax.checkpoint(f)(t, XS[0])).sum())(THETA),
+    "hessian": lambda f: jax.hessian(lambda x: jnp.sin(f(THETA, x)).sum())(XS[0]),
+    "grad of grad": lambda f: jax.grad(
+        lambda x: jax.grad(lambda y: jnp.sin(f(THETA, y)).sum())(x).sum()
+    )(XS[0]),
+    "vmap of hessian": lambda f: jax.vmap(jax.hessian(lambda x: jnp.sin(f(THETA, x)).sum()))(
+        XS[:2]
+    ),
+}
+
+
+@pytest.mark.parametrize("transformation", TRANSFORMATIONS)
+@pytest.mark.parametrize("measurement", [*MEASUREMENTS, *NOISY])
+def test_table(measurement, transformation):
+    """Every transformation of every measurement equals that of plain JAX code."""
+    noisy = measurement in NOISY
+    function = {**MEASUREMENTS, **NOISY}[measurement]
+
+    def ours(theta, x):
+        return function(build(theta, x, noisy))
+
+    def reference(theta, x):
+        return measured(measurement, plain(build(theta, x, noisy), noisy))
+
+    transform = TRANSFORMATIONS[transformation]
+    found, expected = (jax.tree.leaves(transform(f)) for f in (ours, jax.jit(reference)))
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-10)
+
+
+DEEP = RNG.uniform(-np.pi, np.pi, (40, 3, 2))
+
+
+def deep(theta, kind):
+    """Forty layers, which run as a loop."""
+    circuit = qj.hardware_efficient(theta, "circular")
+    if kind == "noisy":
+        model = qj.NoiseModel().after("CX", qj.AmplitudeDamping, 0.02)
+        circuit = qj.insert_noise(circuit, model)
+    return circuit
+
+
+@pytest.mark.parametrize("max_bytes", [0, 2**40], ids=["little memory", "much memory"])
+@pytest.mark.parametrize("kind", ["pure", "noisy"])
+@pytest.mark.parametrize("depth", [3, 40])
+def test_ways_back_agree(kind, depth, max_bytes):
+    """Undoing blocks, checkpoints and kept states give the gradient of plain JAX code."""
+    weights = jnp.asarray(RNG.normal(size=64 if kind == "noisy" else 16))
+
+    def loss(theta, run):
+        circuit = deep(theta, kind)
+        return jnp.sin(run(circuit) @ weights)
+
+    def run(circuit):
+        return evolve_state(
+            circuit.structure, circuit.params, circuit.data, mixed=kind == "noisy",
+            max_bytes=max_bytes,
+        )  # fmt: skip
+
+    forward = partial(plain, noisy=kind == "noisy", fuse=depth > 10)
+    reference = jax.jit(jax.grad(loss), static_argnums=1)(DEEP[:depth], forward)
+    found = jax.jit(jax.grad(loss), static_argnums=1)(DEEP[:depth], run)
+    np.testing.assert_allclose(found, reference, atol=1e-11)
+
+
+@pytest.mark.parametrize("max_bytes", [0, 2**40])
+@pytest.mark.parametrize("real", [True, False])
+@pytest.mark.parametrize("batched", [True, False])
+def test_initial_states(real, batched, max_bytes):
+    """Gradients in given states, real and complex, alone and in a batch."""
+    circuit = deep(DEEP[:3], "pure")
+    shape = (5, 8) if batched else (8,)
+    start = RNG.normal(size=shape) if real else np.concatenate(RNG.normal(size=(2, *shape)), -1)
+
+    def run(state, theta):
+        params = (theta.reshape(-1),)
+        return evolve_state(circuit.structure, params, (), state, max_bytes=max_bytes)
+
+    def reference(state, theta):
+        plan = make_plan(circuit.structure, given=True, real=real, fuse=False)
+        return evolve(plan, (theta.reshape(-1),), (), state[:, None], jnp.dtype(float))[:, 0]
+
+    def loss(state, theta, f):
+        many = jax.vmap(f, (0, None)) if batched else f
+        return jnp.sin(3 * many(state, theta)).sum()
+
+    found = jax.grad(loss, (0, 1))(jnp.asarray(start), DEEP[:3], run)
+    expected = jax.grad(loss, (0, 1))(jnp.asarray(start), DEEP[:3], reference)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-11)
+
+
+def temporary_bytes(depth, kind, max_bytes):
+    """Memory that XLA plans for a gradient, beside its arguments and results."""
+    structure = deep(jnp.zeros((depth, 7, 2)), kind).structure
+
+    def loss(params):
+        mixed = kind == "noisy"
+        return evolve_state(structure, params, (), mixed=mixed, max_bytes=max_bytes)[:9].sum()
+
+    params = tuple(jnp.zeros(leaf.size) for leaf in structure.leaves)
+    compiled = jax.jit(jax.grad(loss)).lower(params).compile()
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
+
+
+def test_memory_of_a_gradient_does_not_grow_with_depth():
+    """With unitary gates the states of a gradient are a few, whatever the depth."""
+    shallow, deeper = (temporary_bytes(depth, "pure", 0) for depth in (40, 160))
+    tables = 8 * 16 * 16 * (160 - 40) * 7  # matrices and angles of the layers, not states
+    assert deeper - shallow < 4 * tables
+
+
+def test_memory_with_channels_grows_as_a_root():
+    """Four times the depth needs about twice the states, not four times."""
+    shallow, deeper = (temporary_bytes(depth, "noisy", 0) for depth in (30, 120))
+    assert deeper < 3 * shallow
+
+
+def test_cotangents_of_unused_operands_are_zero():
+    """A parameter that no gate uses gets a zero gradient."""
+    theta = qj.Parameter("theta", (2,))
+    circuit = qj.Circuit(1, [qj.RX(theta[0], 0)])
+    gradient = jax.grad(lambda t: qj.expectation(circuit.bind(theta=t), qj.Z(0)))(
+        jnp.array([0.3, 0.4])
+    )
+    np.testing.assert_allclose(gradient, [-np.sin(0.3), 0], atol=1e-12)
+
+
+def test_max_bytes_of_expectation():
+    """The public argument reaches the way back, and bad values are refused."""
+    theta = jnp.asarray(DEEP[:4])
+
+    def loss(theta, max_bytes=None):
+        circuit = qj.hardware_efficient(theta, "circular")
+        return qj.expectation(circuit, qj.X(0) @ qj.Z(1), max_bytes=max_bytes)
+
+    kept, undone = (jax.grad(loss)(theta, b) for b in (2**30, 0))
+    np.testing.assert_allclose(kept, undone, atol=1e-12)
+    for bad in (-1, 0.5, True):
+        with pytest.raises(qj.QjaxError, match="`max_bytes` must be a number of bytes"):
+            loss(theta, bad)
+    with pytest.raises(qj.QjaxError, match="`max_bytes` must not be given with method="):
+        qj.expectation(
+            qj.Circuit(1), qj.Z(0), method="trajectories", num_trajectories=2,
+            key=jax.random.key(0), max_bytes=0,
+        )  # fmt: skip
