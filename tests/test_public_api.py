@@ -51,7 +51,8 @@ NAMESPACES = {
         partial_trace purity renyi_entropy safe_sqrt trace_distance von_neumann_entropy
     """,
     "qjax.measure": """
-        confuse index_bits marginal sample_indices state_probabilities word_expectations
+        confuse index_bits marginal planar planar_expectations sample_indices state_probabilities
+        word_expectations
     """,
     "qjax.nn": """
         Angle DecodingLayer EncodingLayer QuantumFeatureExtractor QuantumLayer QuantumPooling

@@ -24,7 +24,7 @@ class Machine(NamedTuple):
         far: factor on `move` if many numbers lie behind the axes of a block.
         flop: of one multiplication and addition, in one large matrix product.
         batched: the same in many small ones.
-        build: per entry of a matrix built from angles.
+        build: per entry of a matrix built from angles, and of the constants it is built from.
     """
 
     call: float
@@ -42,7 +42,7 @@ class Machine(NamedTuple):
         """A (size, size) matrix applied to `numbers` numbers, `outer` of them before its axes."""
         inside = 1 < outer < numbers // size
         flop = self.batched if inside else self.flop
-        copies = 2 * self.move * outer * size**2 if inside else 0.0  # of the matrix, for a batch
+        copies = self.call + 2 * self.move * outer * size**2 if inside else 0.0  # of the matrix
         return self.call + max(self.dense * numbers, size * flop * numbers) + copies
 
     def transposition(self, row: int, numbers: int, *, inner: int) -> float:
@@ -55,18 +55,18 @@ class Machine(NamedTuple):
         return self.call / 2 + self.move * slow * numbers
 
     def phases(self, numbers: int) -> float:
-        """One pass of phases."""
-        return self.call + self.phase * numbers
+        """One pass of phases, their cosines and sines included."""
+        return 4 * self.call + self.phase * numbers
 
-    def matrices(self, size: int, count: int) -> float:
-        """`count` matrices (size, size) built from angles."""
-        return 4 * self.call + self.build * size * size * count
+    def matrices(self, size: int, products: int, count: int) -> float:
+        """`count` matrices (size, size) as sums over so many products of functions of angles."""
+        return 4 * self.call + self.build * size * size * (products + count)
 
 
 MACHINES = {
     "cpu": Machine(
         call=2.5e-6, dense=2.1e-10, phase=1.6e-10, move=2.4e-10, short=4.0, row=16, far=3.0,
-        flop=5.5e-12, batched=1.3e-11, build=4e-9,
+        flop=5.5e-12, batched=1.3e-11, build=3e-10,
     ),
     # A data-centre GPU at 2 TB/s, from its data sheet: not measured.
     "gpu": Machine(

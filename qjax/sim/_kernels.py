@@ -204,7 +204,7 @@ def _plain_unit(phases: Array) -> tuple[Array, Array]:
         return jnp.cos(phases), jnp.sin(phases)
     flat = phases.reshape(-1)
     unit = jnp.stack([jnp.cos(flat), jnp.sin(flat)])
-    kept = jnp.matmul(unit, jnp.eye(len(flat), dtype=flat.dtype), precision="highest")
+    kept = jnp.matmul(unit, np.eye(len(flat), dtype=flat.dtype), precision="highest")
     return kept[0].reshape(shape), kept[1].reshape(shape)
 
 
@@ -313,7 +313,7 @@ def _settle(part: Array) -> Array:
     """
     if not 4 < part.shape[0] <= LARGEST_SETTLED or part.shape[1] == 1:
         return part
-    return jnp.matmul(jnp.eye(part.shape[0], dtype=part.dtype), part, precision="highest")
+    return jnp.matmul(np.eye(part.shape[0], dtype=part.dtype), part, precision="highest")
 
 
 def _rows(part: Any, first: int, count: int, dtype: Any) -> Any:

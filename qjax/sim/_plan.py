@@ -34,7 +34,7 @@ LARGEST_BLOCKS = (8, 16, 32, 64, 128, 256)  # sizes K of a block's matrix that a
 LONGEST_PERIOD = 1024  # factors of a layer that may become a loop
 UNROLLED = 24  # blocks up to which a repeated layer is written out
 LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as a whole
-CROSSING_PHASES = 4  # phase factors across groups that get a table of their own
+SMALL_STATE = 2**13  # numbers of a state that cost less than building matrices
 
 
 class Task(NamedTuple):
@@ -241,6 +241,14 @@ def _kind(factor: Factor, options: _Options) -> str:
     return "phases" if form.basis is None else "either"
 
 
+def _is_small(options: _Options) -> bool:
+    """Whether passes over the state cost less than building matrices.
+
+    Layers are then kept apart, so that the matrices of all of them are built together.
+    """
+    return 2 * prod(options.dims) * options.task.batch <= SMALL_STATE
+
+
 def _pack(
     factors: Sequence[Factor], stage: list[int], options: _Options
 ) -> list[tuple[set[int], list[int]]]:
@@ -255,10 +263,11 @@ def _pack(
         chosen = None
         alone = _is_sample(factor, options.task) or not options.fuse
         if not alone:
+            joins = len(sites) > 1 and _is_small(options)  # a layer of its own form ends here
             bound = max(options.largest, factor.form.size)
             best = None
             for j in range(first, len(blocks)):
-                if j in closed:
+                if j in closed or (joins and any(factors[k].references for k in blocks[j][1])):
                     continue
                 union = blocks[j][0] | sites
                 growth = len(union) - len(blocks[j][0])
@@ -394,7 +403,7 @@ def _predict(segments: Sequence[Segment], options: _Options, machine: Machine) -
     order = canonical(len(dims), real)
     numbers = (1 if real else 2) * prod(dims) * task.batch
     total = 0.0
-    built: dict[int, int] = {}
+    built: dict[tuple, int] = {}  # blocks of one form, and how many there are
     for segment in segments:
         seconds = 0.0
         for block in segment.blocks:
@@ -407,10 +416,18 @@ def _predict(segments: Sequence[Segment], options: _Options, machine: Machine) -
             move = arrange(order, block.sites, block.complex, dims, task.batch, machine)
             order = move.order
             seconds += move.seconds * (8 if block.sample else 1)
-            size = block.size * (2 if block.complex else 1)
-            built[size] = built.get(size, 0) + segment.repeats
+            key = (block.size, block.complex, block.localised, _num_angles(block))
+            built[key] = built.get(key, 0) + segment.repeats
         total += seconds * segment.repeats
-    return total + sum(machine.matrices(size, count) for size, count in built.items())
+    for (size, is_complex, _, angles), count in built.items():
+        if angles:
+            products = 2 ** min(angles, 8) * (2 if is_complex else 1)
+            total += machine.matrices(size, products, count)
+    return total
+
+
+def _num_angles(block: Block) -> int:
+    return sum(bool(factor.references) for factor in block.factors)
 
 
 def plan_factors(

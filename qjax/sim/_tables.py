@@ -321,14 +321,13 @@ def _maker(
 
 def _combine(products: Array, basis: np.ndarray) -> Pair:
     """sum_f products_f basis_f, (..., *shape of a basis entry)."""
-
-    def part(constant: np.ndarray) -> Any:
-        flat = jnp.asarray(constant.reshape(len(constant), -1), products.dtype)
-        value = jnp.matmul(products, flat, precision="highest")
-        return value.reshape((*value.shape[:-1], *constant.shape[1:]))
-
+    shape, count = basis.shape[1:], len(basis)
     imag = np.imag(basis)
-    return Pair(part(np.real(basis)), part(imag) if imag.any() else None)
+    parts = [np.real(basis), imag] if imag.any() else [np.real(basis)]
+    constant = np.concatenate([p.reshape(count, -1) for p in parts], axis=1)
+    value = jnp.matmul(products, jnp.asarray(constant, products.dtype), precision="highest")
+    halves = jnp.split(value, len(parts), axis=-1) if len(parts) > 1 else [value]
+    return Pair(*(half.reshape((*half.shape[:-1], *shape)) for half in halves))
 
 
 def _diagonal(angles: Array, table: np.ndarray) -> Pair:

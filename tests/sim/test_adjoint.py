@@ -24,12 +24,12 @@ def double_precision(x64):
 
 
 def build(theta, x, noisy=False):
-    """Encoding, ansatz with every kind of block, encoding again, ansatz."""
-    parts = [qj.angle_encoding(x), qj.hardware_efficient(theta[:1], "circular")]
+    """Shared and per-sample angles in every kind of block."""
+    parts = [qj.angle_encoding(x), qj.RY(theta[0, 0, 0], 0), qj.CX(0, 1), qj.RZ(theta[0, 1, 0], 1)]
     parts += [qj.RX(0.3 * x[0], 1), qj.CRX(x[1], 0, 2), qj.RXX(theta[1, 0, 0], 0, 2)]
-    parts += [qj.U(theta[0, 0, 0], x[2], theta[1, 1, 1], 1), qj.CP(x[0] * theta[0, 1, 0], 2, 0)]
+    parts += [qj.U(theta[0, 0, 1], x[2], theta[1, 1, 1], 1), qj.CP(x[0] * theta[0, 1, 0], 2, 0)]
     parts += [qj.AmplitudeDamping(0.1 + 0.05 * jnp.cos(x[0]), 1)] if noisy else []
-    parts += [qj.angle_encoding(x, "RX"), qj.hardware_efficient(theta[1:])]
+    parts += [qj.CX(1, 2), qj.RY(theta[1, 2, 0], 2), qj.H(0)]
     return qj.Circuit(3, parts)
 
 

@@ -103,7 +103,8 @@ def test_every_strategy_gives_the_same(case, split, largest):
     dims = (2,) * circuit.num_qubits
     plan = plan_with(factors, dims, task, largest=largest, split=split)
     assert (plan.largest, plan.split) == (largest, split)
-    found = evolve(plan, circuit.params, circuit.data, None, jnp.dtype(float))[:, 0]
+    run = jax.jit(lambda p, d: evolve(plan, p, d, None, jnp.dtype(float))[:, 0])
+    found = run([jnp.asarray(p, float) for p in circuit.params], circuit.data)
     expected = final(circuit, mixed=False, fuse=False)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
