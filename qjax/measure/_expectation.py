@@ -248,7 +248,9 @@ def _signed_sums(
     distinct = list(dict.fromkeys(keys))
     left = _stack([_outcomes(s, range(cut), errors) for s in distinct])
     view = product.reshape(2**cut, -1)
-    sums = jnp.matmul(jnp.asarray(left, view.dtype), view, precision="highest")  # (distinct, D)
+    # Tied to the state, so that XLA does not multiply tables of 2**(n/2) out when it compiles.
+    left = jnp.asarray(left, view.dtype) + 0 * lax.stop_gradient(view[0, 0])
+    sums = jnp.matmul(left, view, precision="highest")  # (distinct, D)
     place = np.zeros((len(keys), len(distinct)))
     place[np.arange(len(keys)), [distinct.index(k) for k in keys]] = np.asarray(signs)
     spread = jnp.matmul(jnp.asarray(place, sums.dtype), sums, precision="highest")

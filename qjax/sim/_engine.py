@@ -590,12 +590,21 @@ class _Back(NamedTuple):
     def once(self, ket: Any, bra: Array, arrays: Any, kept: Any) -> tuple[Any, Array, list[Any]]:
         """One turn of the stretch: state, cotangent and cotangents of the arrays."""
         slopes: list[Any] = [None] * len(self.stretch.steps)
+        nothing: Any = 0.0
         for i in reversed(range(len(self.stretch.steps))):
             step = self.stretch.steps[i]
-            met = _undo(step, arrays(i), ket) if kept is None else kept[i]
-            bra, slopes[i] = _pull(step, arrays(i), met, bra, self.plan)
-            if kept is None:
-                ket = _move_back(step, met, self.plan)
+            if kept is not None:
+                bra, slopes[i] = _pull(step, arrays(i), kept[i], bra, self.plan)
+                continue
+            # Tied to the slope of the step before: XLA would otherwise undo the state further
+            # than it has used it, and hold more states than two.
+            array = jax.tree.map(lambda a, zero=nothing: a + zero, arrays(i))
+            met = _undo(step, array, ket)
+            bra, slopes[i] = _pull(step, array, met, bra, self.plan)
+            ket = _move_back(step, met, self.plan)
+            nothing = sum(
+                0 * lax.stop_gradient(s).reshape(-1)[0] for s in jax.tree.leaves(slopes[i])
+            )
         return ket, bra, slopes
 
     def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:

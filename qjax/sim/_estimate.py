@@ -27,7 +27,7 @@ from jax import lax
 from qjax._typing import Array
 from qjax.circuit import Circuit, Structure, is_noisy
 from qjax.measure import word_expectations
-from qjax.sim._run import readout_errors
+from qjax.sim._run import readout_factors
 from qjax.sim._states import initial_ket, to_complex
 from qjax.sim._trajectory import run_path
 
@@ -92,10 +92,7 @@ def trajectory_values(
     """
     *data, key = data
     ket = initial_ket(structure, data) if initial is None else initial
-    readout = {
-        qubit: (1 - p01 - p10, p10 - p01)
-        for qubit, (p01, p10) in readout_errors(structure, params).items()
-    }
+    readout = readout_factors(structure, params)
 
     def one(path_key: Array) -> Array:
         path = run_path(structure, params, data, ket, path_key, importance=True)

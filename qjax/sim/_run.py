@@ -28,7 +28,7 @@ from qjax.sim._pauli_basis import (
 )
 from qjax.sim._primitive import evolve_state, pauli_size
 from qjax.sim._states import initial_ket, prepares, to_complex
-from qjax.sim._trajectory import run_trajectory, safe_norm
+from qjax.sim._trajectory import run_trajectory
 
 __all__ = [
     "mixed_state",
@@ -37,6 +37,7 @@ __all__ = [
     "postselects",
     "pure_state",
     "readout_errors",
+    "readout_factors",
     "reduced_state",
     "run",
     "run_once",
@@ -47,6 +48,20 @@ __all__ = [
 def postselects(structure: Structure) -> bool:
     """Whether any measurement keeps one outcome only."""
     return any(s.kind.name == "Measure" and s.detail[1] is not None for s in structure.steps)
+
+
+def _renormalised(state: Array, weight: Array, *, power: int) -> tuple[Array, Array]:
+    """State after a post-selection and its probability, both zero where that is rounding only.
+
+    Args:
+        state: amplitudes or Pauli coefficients, not normalised.
+        weight: probability of the selected outcomes.
+        power: of the amplitudes in it, two for kets and one for density matrices.
+    """
+    rounding = 10 * jnp.finfo(state.dtype).eps ** power
+    reached = weight > rounding
+    norm = jnp.where(reached, weight, 1) ** (1 / power)
+    return jnp.where(reached, state / norm, 0), jnp.where(reached, weight, 0)
 
 
 def _planar_state(
@@ -60,8 +75,7 @@ def _planar_state(
     state = evolve_state(structure, params, data, start, **options).reshape(2, -1)
     if not postselects(structure):
         return state, jnp.ones(())
-    weight = jnp.sum(state**2)
-    return state / safe_norm(weight), weight
+    return _renormalised(state, jnp.sum(state**2), power=2)
 
 
 def _pauli_state(
@@ -80,8 +94,7 @@ def _pauli_state(
     coefficients = final.reshape(4**n, -1).sum(axis=1)
     if not postselects(structure):
         return coefficients, jnp.ones(())
-    weight = coefficients[0]
-    return coefficients / jnp.where(weight > 0, weight, 1), weight
+    return _renormalised(coefficients, coefficients[0], power=1)
 
 
 def pure_state(
@@ -116,14 +129,17 @@ def readout_errors(structure: Structure, params: Any) -> dict[int, tuple[Any, An
     }
 
 
+def readout_factors(structure: Structure, params: Any) -> dict[int, tuple[Any, Any]]:
+    """(scale, offset) of every qubit that is read with errors: P reads as scale P + offset."""
+    errors = readout_errors(structure, params)
+    return {qubit: (1 - p01 - p10, p10 - p01) for qubit, (p01, p10) in errors.items()}
+
+
 def word_values(
     structure: Structure, params: Any, data: Any, initial: Any, *, words: Any, **options: Any
 ) -> tuple[Array, Any]:
     """<P> of every Pauli word, and probability of the post-selected outcomes."""
-    readout = {
-        qubit: (1 - p01 - p10, p10 - p01)
-        for qubit, (p01, p10) in readout_errors(structure, params).items()
-    }
+    readout = readout_factors(structure, params)
     if _is_mixed(structure, initial):
         state, weight = _pauli_state(structure, params, data, initial, **options)
         return pauli_expectations(state, words, readout), weight
