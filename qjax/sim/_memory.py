@@ -251,7 +251,7 @@ def _measure(program: _Program) -> int:
     """Bytes that a program takes on the default device, in reverse mode where it has one."""
     try:
         lowered = jax.jit(program.reverse).lower(*program.arguments)
-    except (ValueError, TypeError, NotImplementedError):  # while loops, for example
+    except (ValueError, TypeError, NotImplementedError):  # no reverse mode, as in a while loop
         lowered = jax.jit(program).lower(*program.arguments)
     memory = lowered.compile().memory_analysis()
     if memory is None:

@@ -387,16 +387,21 @@ def embed(matrix: Any, sites: tuple[int, ...], dims: tuple[int, ...]) -> Any:
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
-    """Complex product of matrices (..., K, K), leaving out parts that are zero."""
-    real = _matmul(a.real, b.real)
+    """Complex product of matrices (..., K, K)."""
+    return _complex(a, b, _matmul)
+
+
+def _complex(a: Pair, b: Pair, product: Callable[[Any, Any], Any]) -> Pair:
+    """Complex product from one of real arrays, leaving out parts that are zero."""
+    real = product(a.real, b.real)
     if a.imag is None and b.imag is None:
         return Pair(real)
     if b.imag is None:
-        return Pair(real, _matmul(a.imag, b.real))
+        return Pair(real, product(a.imag, b.real))
     if a.imag is None:
-        return Pair(real, _matmul(a.real, b.imag))
-    real = real - _matmul(a.imag, b.imag)
-    return Pair(real, _matmul(a.real, b.imag) + _matmul(a.imag, b.real))
+        return Pair(real, product(a.real, b.imag))
+    real = real - product(a.imag, b.imag)
+    return Pair(real, product(a.real, b.imag) + product(a.imag, b.real))
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -589,12 +594,4 @@ def multiply_vector(matrix: Pair, vector: Pair) -> Pair:
         v = v if v.ndim == rank else v[..., None]
         return jnp.sum(jnp.asarray(m) * jnp.asarray(v)[:, None], axis=2)
 
-    real = one(matrix.real, vector.real)
-    if matrix.imag is None and vector.imag is None:
-        return Pair(real)
-    if vector.imag is None:
-        return Pair(real, one(matrix.imag, vector.real))
-    if matrix.imag is None:
-        return Pair(real, one(matrix.real, vector.imag))
-    real = real - one(matrix.imag, vector.imag)
-    return Pair(real, one(matrix.real, vector.imag) + one(matrix.imag, vector.real))
+    return _complex(matrix, vector, one)
