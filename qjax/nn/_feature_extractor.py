@@ -86,7 +86,7 @@ class QuantumFeatureExtractor(QuantumLayer):
         shape = (self.depth, self.num_qubits, per_qubit)
         self.theta = Angle(angle_init(rngs.params(), shape))
 
-    def circuit(self) -> Circuit:
+    def operations(self) -> Circuit:
         """The trainable ansatz."""
         if self.ansatz == "hardware_efficient":
             return hardware_efficient(self.theta[...], self.entanglement)

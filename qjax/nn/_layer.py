@@ -58,8 +58,8 @@ def check_bases(bases: Sequence[str]) -> tuple[str, ...]:
 class QuantumLayer(nnx.Module):
     """Base of the layers whose work is a circuit.
 
-    A layer says four things: how numbers enter it (`encode`), its own operations (`circuit`),
-    which qubits it hands on (`kept_qubits`), and how numbers leave it (`measure`).
+    A layer says four things: how numbers enter it (`encode`), what it does to a state
+    (`operations`), which qubits it hands on (`kept_qubits`), and how numbers leave it (`measure`).
     """
 
     num_qubits: int
@@ -78,9 +78,13 @@ class QuantumLayer(nnx.Module):
             )
         return encode_features(x, self.encoding, self.num_qubits)
 
-    def circuit(self) -> Circuit:
-        """The layer's own operations, on qubits 0 to num_qubits - 1."""
+    def operations(self) -> Circuit:
+        """What the layer does to a state handed to it, on qubits 0 to num_qubits - 1."""
         return Circuit(self.num_qubits)
+
+    def circuit(self, x: ArrayLike) -> Circuit:
+        """The whole circuit for inputs (..., features): their encoding, then the operations."""
+        return self.encode(x) + self.operations()
 
     @property
     def kept_qubits(self) -> tuple[int, ...]:
@@ -96,7 +100,7 @@ class QuantumLayer(nnx.Module):
 
     def __call__(self, x: ArrayLike) -> Array:
         """Runs the layer alone: encodes (..., features), acts, and reads out (..., outputs)."""
-        return self.measure(self.encode(x) + self.circuit(), tuple(range(self.num_qubits)))
+        return self.measure(self.circuit(x), tuple(range(self.num_qubits)))
 
 
 def as_input(x: ArrayLike) -> Array:

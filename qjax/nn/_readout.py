@@ -88,7 +88,7 @@ class QuantumReadout(QuantumLayer):
             )
         self.theta = Angle(angle_init(rngs.params(), (self.num_qubits,)))
 
-    def circuit(self) -> Circuit:
+    def operations(self) -> Circuit:
         """The trainable RY layer."""
         return angle_encoding(self.theta[...], "RY")
 

@@ -74,14 +74,18 @@ class QuantumSequential(QuantumLayer):
         """Circuit with which the first layer encodes inputs (..., features)."""
         return self.layers[0].encode(x)
 
-    def circuit(self) -> Circuit:
+    def operations(self) -> Circuit:
         """The operations of all layers."""
-        size = self.num_qubits
-        parts = [
-            layer.circuit().on(place, size)
-            for layer, place in zip(self.layers, self._places(), strict=False)
-        ]
-        return reduce(lambda a, b: a + b, parts)
+        return self._join(self.layers[0].operations())
+
+    def circuit(self, x: ArrayLike) -> Circuit:
+        """The circuit of the first layer for inputs (..., features), then the others' operations."""
+        return self._join(self.layers[0].circuit(x))
+
+    def _join(self, first: Circuit) -> Circuit:
+        followers = zip(list(self.layers)[1:], self._places()[1:], strict=False)
+        parts = [layer.operations().on(place, self.num_qubits) for layer, place in followers]
+        return reduce(lambda a, b: a + b, parts, first)
 
     def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
         """What the last layer reads."""

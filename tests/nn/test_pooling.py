@@ -98,7 +98,7 @@ def test_has_no_parameters():
     """Nothing to train: its circuit is empty."""
     pooling = QuantumPooling(4)
     assert jax.tree.leaves(nnx.state(pooling)) == []
-    assert len(pooling.circuit()) == 0
+    assert len(pooling.operations()) == 0
 
 
 def test_executor():

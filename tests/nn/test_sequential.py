@@ -39,7 +39,7 @@ class Bare(QuantumLayer):
     def __init__(self, num_qubits: int):
         self.num_qubits = num_qubits
 
-    def circuit(self) -> qj.Circuit:
+    def operations(self) -> qj.Circuit:
         return qj.Circuit(self.num_qubits, [qj.X(q) for q in range(self.num_qubits)])
 
 
@@ -84,7 +84,7 @@ def test_is_one_circuit(x64):
     stack = make_stack()
     first, second, last = angles_of(stack)
     by_hand = circuit_by_hand(first, second, last)
-    found = [(op.name, op.qubits) for op in stack.circuit().operations]
+    found = [(op.name, op.qubits) for op in stack.operations().operations]
     assert found == [(op.name, op.qubits) for op in by_hand.operations]
     np.testing.assert_allclose(stack(X), scores(by_hand), atol=1e-12)
     ops = [*prepared(X, 3), *layered(first, FULL[3]), *layered(second, FULL[2], KEEP)]
@@ -121,7 +121,7 @@ def test_nested_stacks(x64):
         QuantumSequential(first, QuantumSequential(pooling, QuantumSequential(second, readout))),
     ):
         np.testing.assert_allclose(nested(X), flat(X), atol=1e-14)
-        assert len(nested.circuit()) == len(flat.circuit())
+        assert len(nested.operations()) == len(flat.operations())
 
 
 def test_pooling_twice(x64):
