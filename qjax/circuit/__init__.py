@@ -11,6 +11,7 @@ from qjax.circuit._channel import (
     PhaseFlip,
     ReadoutError,
     ThermalRelaxation,
+    pauli_probabilities,
 )
 from qjax.circuit._circuit import Circuit
 from qjax.circuit._gates import (
@@ -115,4 +116,5 @@ __all__ = [
     "is_gate_name",
     "is_noisy",
     "kind_matrix",
+    "pauli_probabilities",
 ]

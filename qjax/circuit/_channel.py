@@ -34,6 +34,7 @@ __all__ = [
     "PhaseFlip",
     "ReadoutError",
     "ThermalRelaxation",
+    "pauli_probabilities",
 ]
 
 
@@ -103,8 +104,20 @@ def _word_operators(words: tuple[str, ...]) -> np.ndarray:
     )
 
 
-def _pauli_probabilities(words: tuple[str, ...], *p: Array) -> Array:
-    """Probabilities of the identity and of each word, (..., 1 + number of words)."""
+def pauli_probabilities(words: tuple[str, ...], *p: Array) -> Array:
+    """Probabilities of the identity and of each word of a mixture of Pauli words.
+
+    Args:
+        words: the words, without the identity.
+        *p: one strength, shared equally by the words, or one probability for each.
+
+    Returns:
+        (..., 1 + number of words), the identity first.
+
+    Example:
+        >>> pauli_probabilities(("X", "Y", "Z"), jnp.asarray(0.75)).tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     if len(p) == 1:  # one strength, shared equally
         p = (p[0] / len(words),) * len(words)
     listed = jnp.stack(jnp.broadcast_arrays(*p), axis=-1)
@@ -115,13 +128,13 @@ def _pauli_superoperator(words: tuple[str, ...], *p: Array) -> Array:
     operators = _word_operators(("I" * len(words[0]), *words))
     table = np.stack([np.kron(k, k.conj()) for k in operators])
     table = table if np.imag(table).any() else np.real(table)
-    weights = _pauli_probabilities(words, *p)
+    weights = pauli_probabilities(words, *p)
     return jnp.tensordot(weights, jnp.asarray(table, _matching(weights, table)), axes=1)
 
 
 def _pauli_kraus(words: tuple[str, ...], *p: Array) -> Array:
     operators = _word_operators(("I" * len(words[0]), *words))
-    roots = safe_sqrt(_pauli_probabilities(words, *p))[..., None, None]
+    roots = safe_sqrt(pauli_probabilities(words, *p))[..., None, None]
     return roots * jnp.asarray(operators, _matching(roots, operators))
 
 

@@ -22,9 +22,9 @@ __all__ = [
     "check_initial",
     "check_key",
     "check_max_bytes",
-    "check_num_trajectories",
     "check_observables",
     "check_reached",
+    "check_repetitions",
     "check_unused",
     "is_mixed",
 ]
@@ -153,31 +153,25 @@ def check_observables(circuit: Circuit, observables: Any) -> tuple[tuple[PauliSu
     return sums, single
 
 
-def check_num_trajectories(value: Any) -> int:
-    """Returns the number of trajectories as an int of at least 2."""
+def check_repetitions(value: Any, *, name: str, method: str) -> int:
+    """Returns a number of trajectories or shots as an int of at least 2."""
     if value is None:
         raise CircuitError(
-            "Argument `num_trajectories` must be given with method='trajectories', for example "
-            "num_trajectories=1000."
+            f"Argument `{name}` must be given with method={method!r}, for example {name}=1000."
         )
-    number = check_positive_int(value, name="num_trajectories")
+    number = check_positive_int(value, name=name)
     if number < 2:
         raise CircuitError(
-            "Argument `num_trajectories` must be at least 2, so that there is a standard error, "
+            f"Argument `{name}` must be at least 2, so that there is a standard error, "
             f"but is {number}."
         )
     return number
 
 
-def check_max_bytes(value: Any, *, allowed: bool = True) -> int | None:
+def check_max_bytes(value: Any) -> int | None:
     """Returns the memory that a gradient may use for kept states, or None."""
     if value is None:
         return None
-    if not allowed:
-        raise CircuitError(
-            f"Argument `max_bytes` must not be given with method='trajectories', but is {value!r}. "
-            "Trajectories run in parts that fit."
-        )
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise CircuitError(
             "Argument `max_bytes` must be a number of bytes, zero or more, for example 2**30, "
@@ -186,11 +180,19 @@ def check_max_bytes(value: Any, *, allowed: bool = True) -> int | None:
     return value
 
 
-def check_unused(**arguments: Any) -> None:
-    """Raises if an argument of trajectories is given for the exact method."""
+_USED = {
+    "exact": ("max_bytes",),
+    "trajectories": ("num_trajectories", "key"),
+    "shots": ("shots", "key"),
+}
+
+
+def check_unused(method: str, **arguments: Any) -> None:
+    """Raises if an argument is given that the method of an expectation value does not use."""
     for name, value in arguments.items():
-        if value is not None:
+        if value is not None and name not in _USED[method]:
+            others = " or ".join(f"method={m!r}" for m, used in _USED.items() if name in used)
             raise CircuitError(
-                f"Argument `{name}` must not be given for the exact method, which draws nothing. "
-                "Use method='trajectories'."
+                f"Argument `{name}` must not be given with method={method!r}, which does not use "
+                f"it, but is {value!r}. It belongs to {others}."
             )

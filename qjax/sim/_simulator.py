@@ -11,21 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from qjax._checks import check_choice, check_positive_int, check_qubits, check_qubits_in_range
-from qjax._typing import Array, ArrayLike, is_concrete
+from qjax._typing import Array, ArrayLike, float_dtype, is_concrete
 from qjax.circuit import Circuit, is_noisy
 from qjax.errors import CircuitError
 from qjax.linalg import partial_trace as trace_out
 from qjax.measure import index_bits, sample_indices, state_probabilities
-from qjax.observables import PauliSum
+from qjax.observables import PauliSum, group_words
 from qjax.sim._arguments import (
     check_circuit,
     check_fits,
     check_initial,
     check_key,
     check_max_bytes,
-    check_num_trajectories,
     check_observables,
     check_reached,
+    check_repetitions,
     check_unused,
     is_mixed,
 )
@@ -42,6 +42,7 @@ from qjax.sim._run import (
     run_once,
     word_values,
 )
+from qjax.sim._shots import measured_in, parities, with_derivative_of
 
 __all__ = [
     "counts",
@@ -175,6 +176,18 @@ def expectation(
 ) -> Estimate: ...
 
 
+@overload
+def expectation(
+    circuit: Circuit,
+    observables: Any,
+    *,
+    initial_state: ArrayLike | None = None,
+    method: Literal["shots"],
+    shots: int,
+    key: Array,
+) -> Estimate: ...
+
+
 def expectation(
     circuit: Circuit,
     observables: Any,
@@ -182,10 +195,11 @@ def expectation(
     initial_state: ArrayLike | None = None,
     method: str | None = None,
     num_trajectories: int | None = None,
+    shots: int | None = None,
     key: Array | None = None,
     max_bytes: int | None = None,
 ) -> Array | Estimate:
-    """Expectation values of observables after a circuit, exact or estimated from trajectories.
+    """Expectation values of observables after a circuit: exact, from trajectories, or from shots.
 
     The exact method runs on a state vector where the circuit keeps the state pure, else on a
     density matrix. Trajectories are random runs on state vectors, for noisy circuits that are too
@@ -193,25 +207,31 @@ def expectation(
     noise strengths are unbiased. With post-selection they give the ratio of two means instead,
     whose bias falls as one over their number. A circuit without noise is run once.
 
+    Shots are samples of measured bits, as a device would return them. Words that agree on the
+    letter of every qubit they share are read from the same shots; each further group of words
+    takes as many shots again. Values have shot noise; derivatives have none: they are those of the
+    exact expectation values, which is what the mean of a shift rule over many shots would give.
+
     Args:
         circuit: any circuit.
         observables: a Pauli sum or Pauli gate on the circuit's qubits, or a list of them.
         initial_state: ket (2**n,) or, exact only, density matrix (2**n, 2**n); |0...0> if not
             given.
-        method: "exact" (the default) or "trajectories".
+        method: "exact" (the default), "trajectories" or "shots".
         num_trajectories: how many to run, at least 2; for trajectories only.
-        key: random key, for trajectories only; the same key gives the same result.
+        shots: how many to draw for each group of words, at least 2; for shots only.
+        key: random key, for trajectories and shots; the same key gives the same result.
         max_bytes: memory for states that a gradient may keep because that is faster; 64 MiB if
             not given, 0 to save memory. For the exact method only.
 
     Returns:
         Real array (...) for one observable, (..., m) for a list of m, `...` being the batch axes
-        of the circuit and of the coefficients. With trajectories an `Estimate`, a pair of such
-        arrays: `value` and its `standard_error`, which is constant under differentiation.
+        of the circuit and of the coefficients. With trajectories or shots an `Estimate`, a pair of
+        such arrays: `value` and its `standard_error`, which is constant under differentiation.
 
     Raises:
         CircuitError: if the circuit has unbound parameters, or `method`, `num_trajectories`,
-            `key` and `max_bytes` do not fit together.
+            `shots`, `key` and `max_bytes` do not fit together.
         ObservableError: if an observable does not fit the circuit or is not Hermitian.
         StateError: if `initial_state` does not fit, or a post-selected outcome is impossible.
         MemoryLimitError: if the state cannot fit into memory.
@@ -236,13 +256,17 @@ def expectation(
     """
     check_circuit(circuit)
     sums, single = check_observables(circuit, observables)
-    check_choice(method or "exact", ("exact", "trajectories"), name="method")
+    method = "exact" if method is None else method
+    check_choice(method, ("exact", "trajectories", "shots"), name="method")
+    given = {"num_trajectories": num_trajectories, "shots": shots, "key": key}
+    check_unused(method, **given, max_bytes=max_bytes)
     if method == "trajectories":
-        check_max_bytes(max_bytes, allowed=False)
-        number = check_num_trajectories(num_trajectories)
+        number = check_repetitions(num_trajectories, name="num_trajectories", method=method)
         result: Any = _estimate(circuit, sums, initial_state, number, check_key(key))
+    elif method == "shots":
+        number = check_repetitions(shots, name="shots", method=method)
+        result = _sampled(circuit, sums, initial_state, number, check_key(key))
     else:
-        check_unused(num_trajectories=num_trajectories, key=key)
         result = _exact(circuit, sums, initial_state, check_max_bytes(max_bytes))
     return jax.tree.map(lambda a: a[..., 0], result) if single else result
 
@@ -280,6 +304,29 @@ def _estimate(
     check_reached(circuit, combined[..., -1].sum(axis=0))
     ratio = postselects(circuit.structure)
     return estimate(combined[..., :-1], combined[..., -1:], ratio=ratio)
+
+
+def _sampled(
+    circuit: Circuit, sums: tuple[PauliSum, ...], initial_state: Any, shots: int, key: Array
+) -> Estimate:
+    """Values of the sums from shots, (..., number of sums), with derivatives of the exact ones."""
+    words = _words(sums)
+    groups = group_words(words)
+    value: Any = 0.0
+    squared_error: Any = 0.0
+    for group, group_key in zip(groups, jax.random.split(key, len(groups)), strict=True):
+        turned = measured_in(circuit, group.basis)
+        bits = sample(turned, shots, group_key, initial_state=initial_state)
+        members = [words[i] for i in group.members]
+        found = parities(bits, members, float_dtype())  # (..., shots, members)
+        among_all = jnp.zeros((*found.shape[:-1], len(words)), found.dtype)
+        among_all = among_all.at[..., np.asarray(group.members)].set(found)
+        each = jax.vmap(partial(_combine, sums, words), in_axes=-2)(among_all)  # (shots, ..., sums)
+        value = value + each.mean(axis=0)
+        squared_error = squared_error + each.var(axis=0, ddof=1) / shots
+    exact = _exact(circuit, sums, initial_state, None)
+    error = jax.lax.stop_gradient(jnp.sqrt(squared_error))
+    return Estimate(with_derivative_of(jax.lax.stop_gradient(value), exact), error)
 
 
 def variance(

@@ -490,11 +490,11 @@ class TestInterface:
             ),
             (
                 {"key": jax.random.key(0)},
-                "`key` must not be given for the exact method, which draws nothing",
+                "`key` must not be given with method='exact', which does not use it",
             ),
             (
                 {"method": "exact", "num_trajectories": 10},
-                "`num_trajectories` must not be given for the exact method",
+                "`num_trajectories` must not be given with method='exact'",
             ),
         ],
     )
