@@ -9,12 +9,14 @@ from qjax.library._encoding import (
     normalise,
 )
 from qjax.library._entanglement import ENTANGLEMENTS, entangled_pairs
+from qjax.library._reuploading import data_reuploading
 
 __all__ = [
     "ENTANGLEMENTS",
     "amplitude_encoding",
     "angle_encoding",
     "basis_encoding",
+    "data_reuploading",
     "entangled_pairs",
     "hardware_efficient",
     "iqp_encoding",

@@ -54,7 +54,7 @@ def hardware_efficient(theta: ArrayLike, entanglement: str = "linear") -> Circui
     Args:
         theta: (..., depth, n, 2) angles in radians: RY then RZ of each qubit and layer.
         entanglement: pairs (control, target) of the CX of each layer: "linear" (q, q+1), "full"
-            (all i < j), "circular" (linear and (n-1, 0)).
+            (all i < j), "circular" (linear and (n-1, 0)), "none".
 
     Returns:
         Circuit on n qubits with `depth` layers, with the batch axes of theta.

@@ -197,7 +197,7 @@ def iqp_encoding(x: ArrayLike, repeats: int = 1, entanglement: str = "full") -> 
     Args:
         x: (..., n) features, used as angles in radians.
         repeats: how often the three layers are repeated.
-        entanglement: which pairs (i, j) get an RZZ: "full", "linear" or "circular".
+        entanglement: which pairs (i, j) get an RZZ: "full", "linear", "circular" or "none".
 
     Returns:
         Circuit on n qubits, with the batch axes of x.

@@ -1,30 +1,38 @@
 """A trainable circuit read in several bases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flax import nnx
 
 from qjax._checks import check_choice, check_positive_int
-from qjax._typing import Array
+from qjax._typing import Array, ArrayLike
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
-from qjax.library import ENTANGLEMENTS, hardware_efficient, strongly_entangling
+from qjax.library import (
+    ENTANGLEMENTS,
+    data_reuploading,
+    hardware_efficient,
+    strongly_entangling,
+)
 from qjax.nn._angle import Angle, Initializer, uniform_angles
 from qjax.nn._layer import (
+    ENCODINGS,
     Encoding,
     Executor,
     QuantumLayer,
+    as_input,
     check_bases,
     check_encoding,
     check_register,
     pauli_features,
 )
-from qjax.sim import expectation
 
 __all__ = ["QuantumFeatureExtractor"]
 
-_ANSATZE = ("hardware_efficient", "strongly_entangling")
+Ansatz = str | Callable[[Array], Circuit]
+
+_ANGLES_PER_QUBIT = {"hardware_efficient": 2, "strongly_entangling": 3}
 
 
 class QuantumFeatureExtractor(QuantumLayer):
@@ -35,18 +43,23 @@ class QuantumFeatureExtractor(QuantumLayer):
     Args:
         num_qubits: n.
         depth: number of layers of the ansatz.
-        entanglement: "full", "linear" or "circular"; ignored by the strongly entangling ansatz,
-            whose pairs change from layer to layer.
+        entanglement: "full", "linear", "circular" or "none"; ignored by the strongly entangling
+            ansatz, whose pairs change from layer to layer, and by one of your own.
         measurement_bases: letters of "Z", "X", "Y".
-        encoding: "amplitude" (at most 2**n features), "angle" or "iqp" (n features), or a
-            function from (..., features) to a circuit on n qubits.
-        ansatz: "hardware_efficient" (2 angles per qubit and layer) or "strongly_entangling" (3).
+        encoding: "amplitude" (at most 2**n features), "angle", "iqp" or "reuploading" (n
+            features), or a function from (..., features) to a circuit on n qubits. With
+            "reuploading" the inputs are encoded again before every layer of the hardware-efficient
+            ansatz; see `qjax.data_reuploading`.
+        ansatz: "hardware_efficient" (2 angles per qubit and layer), "strongly_entangling" (3), or
+            a function from angles of `angle_shape` to a circuit on n qubits, which takes the place
+            of `depth` and `entanglement`.
+        angle_shape: of the angles of an ansatz of your own.
         executor: what computes expectation values; the exact simulator if not given.
         angle_init: draws the angles from a key and a shape.
         rngs: random streams; the angles take "params".
 
     Attributes:
-        theta: `Angle` of shape (depth, n, 2) or (depth, n, 3).
+        theta: `Angle` of shape (depth, n, 2), (depth, n, 3) or `angle_shape`.
 
     Raises:
         ModelError: if an argument is out of range, or the inputs do not fit the qubits.
@@ -68,30 +81,94 @@ class QuantumFeatureExtractor(QuantumLayer):
         measurement_bases: tuple[str, ...] = ("Z", "X", "Y"),
         *,
         encoding: Encoding = "amplitude",
-        ansatz: str = "hardware_efficient",
+        ansatz: Ansatz = "hardware_efficient",
+        angle_shape: Sequence[int] | None = None,
         executor: Executor | None = None,
         angle_init: Initializer = uniform_angles,
         rngs: nnx.Rngs,
     ):
         check_choice(entanglement, ENTANGLEMENTS, name="entanglement", error=ModelError)
-        check_choice(ansatz, _ANSATZE, name="ansatz", error=ModelError)
         self.num_qubits = check_register(num_qubits)
         self.depth = check_positive_int(depth, name="depth", error=ModelError)
         self.entanglement = entanglement
         self.measurement_bases = check_bases(measurement_bases)
-        self.encoding = check_encoding(encoding)
+        self.encoding = check_encoding(encoding, (*ENCODINGS, "reuploading"))
         self.ansatz = ansatz
-        self.executor: Callable[..., Any] = expectation if executor is None else executor
-        per_qubit = 2 if ansatz == "hardware_efficient" else 3
-        shape = (self.depth, self.num_qubits, per_qubit)
-        self.theta = Angle(angle_init(rngs.params(), shape))
+        self.angle_shape = _check_angle_shape(ansatz, angle_shape)
+        self.executor = executor
+        self.angle_init = angle_init
+        if encoding == "reuploading" and ansatz != "hardware_efficient":
+            raise ModelError(
+                "Argument `ansatz` must be 'hardware_efficient' for encoding='reuploading', "
+                f"but is {ansatz!r}."
+            )
+        self.theta = Angle(angle_init(rngs.params(), self._theta_shape()))
+
+    def _theta_shape(self) -> tuple[int, ...]:
+        if self.angle_shape is not None:
+            return self.angle_shape
+        assert isinstance(self.ansatz, str)
+        return (self.depth, self.num_qubits, _ANGLES_PER_QUBIT[self.ansatz])
+
+    def encode(self, x: ArrayLike) -> Circuit:
+        """The encoding alone; for "reuploading" there is none apart from the ansatz."""
+        if self.encoding == "reuploading":
+            raise ModelError("Encoding 'reuploading' is no circuit of its own. Use `circuit(x)`.")
+        return super().encode(x)
+
+    def circuit(self, x: ArrayLike) -> Circuit:
+        """Encoding and ansatz for inputs (..., features), interleaved for "reuploading"."""
+        if self.encoding != "reuploading":
+            return super().circuit(x)
+        values = as_input(x)
+        if values.ndim == 0 or values.shape[-1] != self.num_qubits:
+            raise ModelError(
+                f"Argument `x` must have {self.num_qubits} features, one per qubit, for "
+                f"reuploading encoding, but has shape {values.shape}."
+            )
+        return data_reuploading(values, self.theta[...], self.entanglement)
 
     def operations(self) -> Circuit:
         """The trainable ansatz."""
+        if self.encoding == "reuploading":
+            raise ModelError(
+                "A QuantumFeatureExtractor with encoding='reuploading' needs the inputs in every "
+                "layer, so it must come first in a QuantumSequential."
+            )
         if self.ansatz == "hardware_efficient":
             return hardware_efficient(self.theta[...], self.entanglement)
-        return strongly_entangling(self.theta[...])
+        if self.ansatz == "strongly_entangling":
+            return strongly_entangling(self.theta[...])
+        assert callable(self.ansatz)
+        circuit = self.ansatz(self.theta[...])
+        if not isinstance(circuit, Circuit) or circuit.num_qubits != self.num_qubits:
+            what = f"one on {circuit.num_qubits}" if isinstance(circuit, Circuit) else circuit
+            raise ModelError(
+                f"Argument `ansatz` must return a circuit on {self.num_qubits} qubits, "
+                f"but returns {what}."
+            )
+        return circuit
 
     def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
         """Expectation values (..., bases * n), basis-major."""
-        return self.executor(circuit, pauli_features(qubits, self.measurement_bases))
+        return self.evaluate(circuit, pauli_features(qubits, self.measurement_bases))
+
+
+def _check_angle_shape(ansatz: Any, angle_shape: Any) -> tuple[int, ...] | None:
+    """The shape of the angles of an ansatz of one's own, or None for a named one."""
+    if isinstance(ansatz, str) or not callable(ansatz):
+        check_choice(ansatz, tuple(_ANGLES_PER_QUBIT), name="ansatz", error=ModelError)
+        if angle_shape is not None:
+            raise ModelError(
+                "Argument `angle_shape` belongs to an ansatz of your own, "
+                f"but `ansatz` is {ansatz!r}."
+            )
+        return None
+    if not isinstance(angle_shape, Sequence) or isinstance(angle_shape, str) or not angle_shape:
+        raise ModelError(
+            "Argument `angle_shape` must be the shape of the angles of your ansatz, "
+            f"but is {angle_shape!r}."
+        )
+    return tuple(
+        check_positive_int(size, name="angle_shape", error=ModelError) for size in angle_shape
+    )

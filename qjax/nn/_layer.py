@@ -18,6 +18,7 @@ from qjax.circuit import Circuit
 from qjax.errors import CircuitError, ModelError
 from qjax.library import amplitude_encoding, angle_encoding, iqp_encoding
 from qjax.observables import PauliSum
+from qjax.sim import expectation
 
 __all__ = ["Encoding", "Executor", "QuantumLayer", "check_register", "pauli_features"]
 
@@ -26,7 +27,7 @@ Executor = Callable[[Circuit, Sequence[PauliSum]], Array]
 
 Encoding = str | Callable[[Array], Circuit]
 
-_ENCODINGS = ("amplitude", "angle", "iqp")
+ENCODINGS = ("amplitude", "angle", "iqp")
 
 
 def check_register(num_qubits: Any) -> int:
@@ -64,6 +65,7 @@ class QuantumLayer(nnx.Module):
 
     num_qubits: int
     encoding: Encoding | None = None
+    executor: Executor | None = None
 
     def encode(self, x: ArrayLike) -> Circuit:
         """Circuit that puts inputs (..., features) into the layer's qubits.
@@ -97,6 +99,10 @@ class QuantumLayer(nnx.Module):
             f"{type(self).__name__} reads nothing out and cannot be the last layer. "
             "Put a QuantumReadout or a QuantumFeatureExtractor after it."
         )
+
+    def evaluate(self, circuit: Circuit, observables: Sequence[PauliSum]) -> Array:
+        """Expectation values (..., m) by the layer's executor, or else by the exact simulator."""
+        return (self.executor or expectation)(circuit, observables)
 
     def __call__(self, x: ArrayLike) -> Array:
         """Runs the layer alone: encodes (..., features), acts, and reads out (..., outputs)."""
@@ -151,8 +157,8 @@ def encode_features(x: ArrayLike, encoding: Encoding, num_qubits: int) -> Circui
     return angle_encoding(array) if encoding == "angle" else iqp_encoding(array)
 
 
-def check_encoding(encoding: Any) -> Encoding:
+def check_encoding(encoding: Any, choices: Sequence[str] = ENCODINGS) -> Encoding:
     """Returns the encoding; raises ModelError unless it is a known name or callable."""
     if isinstance(encoding, str) or not callable(encoding):
-        check_choice(encoding, _ENCODINGS, name="encoding", error=ModelError)
+        check_choice(encoding, choices, name="encoding", error=ModelError)
     return encoding  # pyright: ignore[reportReturnType]  a callable is trusted to return a circuit

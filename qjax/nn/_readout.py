@@ -1,6 +1,9 @@
 """From a quantum state to class scores."""
 
+from itertools import product
+
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from qjax._checks import check_choice, check_positive_int
@@ -11,13 +14,15 @@ from qjax.library import angle_encoding
 from qjax.nn._angle import Angle, Initializer, uniform_angles
 from qjax.nn._layer import (
     Encoding,
+    Executor,
     QuantumLayer,
     check_bases,
     check_encoding,
     check_register,
     pauli_features,
 )
-from qjax.sim import expectation, probabilities
+from qjax.observables import PauliSum
+from qjax.sim import probabilities
 
 __all__ = ["QuantumReadout"]
 
@@ -42,6 +47,8 @@ class QuantumReadout(QuantumLayer):
         kind: "computational" or "expectation".
         measurement_bases: letters of "Z", "X", "Y", for `expectation`.
         encoding: of the inputs when the layer runs alone, as in `QuantumFeatureExtractor`.
+        executor: what computes expectation values; the exact simulator if not given. Probabilities
+            are then put together from the expectation values of all products of Z.
         angle_init: draws the angles from a key and a shape.
         rngs: random streams; the angles take "params".
 
@@ -69,6 +76,7 @@ class QuantumReadout(QuantumLayer):
         *,
         measurement_bases: tuple[str, ...] = ("Z", "X", "Y"),
         encoding: Encoding = "angle",
+        executor: Executor | None = None,
         angle_init: Initializer = uniform_angles,
         rngs: nnx.Rngs,
     ):
@@ -78,6 +86,8 @@ class QuantumReadout(QuantumLayer):
         self.kind = kind
         self.measurement_bases = check_bases(measurement_bases)
         self.encoding = check_encoding(encoding)
+        self.executor = executor
+        self.angle_init = angle_init
         computational = kind == "computational"
         largest = 2**num_qubits if computational else num_qubits * len(self.measurement_bases)
         if num_classes > largest:
@@ -95,8 +105,24 @@ class QuantumReadout(QuantumLayer):
     def measure(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
         """Scores (..., num_classes)."""
         if self.kind == "expectation":
-            values = expectation(circuit, pauli_features(qubits, self.measurement_bases))
+            values = self.evaluate(circuit, pauli_features(qubits, self.measurement_bases))
             return values[..., : self.num_classes]
-        chances = probabilities(circuit, qubits)[..., : self.num_classes]
+        chances = self._probabilities(circuit, qubits)[..., : self.num_classes]
         safe = jnp.maximum(chances, 0) + jnp.finfo(chances.dtype).eps
         return jnp.log(safe) - jnp.log(jnp.sum(safe, axis=-1, keepdims=True))
+
+    def _probabilities(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:
+        """Probabilities (..., 2**n) of the outcomes of the qubits."""
+        if self.executor is None:
+            return probabilities(circuit, qubits)
+        words = list(product((0, 1), repeat=len(qubits)))  # which qubits have a Z, (2**n, n)
+        observables = [
+            PauliSum(
+                (tuple((q, "Z") for q, z in sorted(zip(qubits, w, strict=True)) if z),), np.ones(1)
+            )
+            for w in words
+        ]
+        values = self.executor(circuit, observables)
+        # The projector onto bits b is the product over qubits of (1 + (-1)**b_q Z_q) / 2.
+        signs = 1 - 2 * (np.array(words) @ np.array(words).T % 2)  # (2**n, 2**n), symmetric
+        return values @ jnp.asarray(signs / len(words), values.dtype)

@@ -3,9 +3,11 @@
 from functools import reduce
 from itertools import pairwise
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from qjax._typing import Array, ArrayLike
+from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.nn._layer import QuantumLayer
@@ -19,6 +21,8 @@ class QuantumSequential(QuantumLayer):
     The first layer encodes the inputs, every layer adds its operations on the qubits that the one
     before handed on, and the last one is read out. Nothing is measured in between: qubits that a
     pooling layer drops are traced out because nobody looks at them again.
+
+    The same layers can also run one by one, measured and encoded again in between: `measured()`.
 
     Args:
         *layers: quantum layers; each must have as many qubits as the one before keeps.
@@ -65,6 +69,43 @@ class QuantumSequential(QuantumLayer):
             places.append(tuple(places[-1][i] for i in layer.kept_qubits))
         return places
 
+    def measured(self, x: ArrayLike) -> nnx.Sequential:
+        """The same layers, with the same parameters, measured and encoded again in between.
+
+        A coherent stack is one circuit and one job per sample, and keeps entanglement between
+        layers; its qubits must all live until the end. Measured layers are shallower circuits, one
+        after another, whose nonlinearity grows with every encoding; what a measurement does not
+        read is lost.
+
+        Args:
+            x: inputs (..., features), of which only the shape matters: to see that what every
+                layer reads fits the encoding of the next.
+
+        Raises:
+            ModelError: if a layer reads nothing out, has no encoding, or gets inputs that do not
+                fit it.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from qjax import nn
+            >>> stack = nn.QuantumSequential(
+            ...     nn.QuantumNonlinearity(4, measurement_bases=("Z",)), nn.QuantumPooling(4)
+            ... )
+            >>> stack.measured(jnp.ones((5, 4)))(jnp.ones((5, 4))).shape
+            (5, 2)
+        """
+        values = jax.ShapeDtypeStruct(jnp.shape(x), float_dtype())
+        for place, layer in enumerate(self.layers):
+            try:
+                values = jax.eval_shape(layer, values)
+            except ModelError as error:
+                raise ModelError(
+                    f"Layer {place}, {type(layer).__name__}, cannot run on the {values.shape[-1]} "
+                    f"numbers it would get: {error} Choose other measurement bases or another "
+                    "encoding, or run the stack as one circuit."
+                ) from None
+        return nnx.Sequential(*self.layers)
+
     @property
     def kept_qubits(self) -> tuple[int, ...]:
         """Qubits that the last layer hands on."""
@@ -79,7 +120,7 @@ class QuantumSequential(QuantumLayer):
         return self._join(self.layers[0].operations())
 
     def circuit(self, x: ArrayLike) -> Circuit:
-        """The circuit of the first layer for inputs (..., features), then the others' operations."""
+        """The first layer's circuit for inputs (..., features), then the others' operations."""
         return self._join(self.layers[0].circuit(x))
 
     def _join(self, first: Circuit) -> Circuit:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from qjax.errors import ModelError
 from qjax.nn import EncodingLayer
@@ -101,10 +102,67 @@ def test_batch_axes():
         np.testing.assert_allclose(found[1, 2], layer(x[1, 2]), atol=1e-7)
 
 
+def points(samples: int) -> np.ndarray:
+    """Samples of five features with two strong directions, off the origin."""
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(2, 5))
+    return rng.normal(size=(samples, 2)) @ mixing + 0.01 * rng.normal(size=(samples, 5)) + 3.0
+
+
+def test_principal_components(x64):
+    """Those of scikit-learn up to a sign, with the share of the variance that they keep."""
+    decomposition = pytest.importorskip("sklearn.decomposition")
+    x = points(40)
+    layer = EncodingLayer(4, reduction="pca", num_features=5, keep_norm=True)
+    share = layer.fit(x)
+    theirs = decomposition.PCA(3).fit(x)
+    np.testing.assert_allclose(share, theirs.explained_variance_ratio_.sum(), atol=1e-12)
+    assert share > 0.999
+    projected = theirs.transform(x)
+    expected = np.stack([unit(np.append(row, 1)) for row in projected])
+    signs = np.append(np.sign(np.sum(layer(x) * expected, axis=0))[:3], 1)
+    np.testing.assert_allclose(layer(x), expected * signs, atol=1e-10)
+    checked_jacobians(layer, x[0])
+
+
+def test_components_are_part_of_the_state_and_not_trained():
+    """Saved with the layer, and no `nnx.Param`."""
+    layer = EncodingLayer(2, reduction="pca", num_features=5)
+    layer.fit(points(10))
+    graph, state = nnx.split(layer)
+    again = nnx.merge(graph, state)
+    np.testing.assert_array_equal(again(points(3)), layer(points(3)))
+    assert jax.tree.leaves(nnx.state(layer, nnx.Param)) == []
+
+
+def test_pca_before_fit():
+    """Known outside of jit, and inside of `qjax.checked`."""
+    layer = EncodingLayer(2, reduction="pca", num_features=5)
+    text = r"needs its components. Call `fit\(training_inputs\)` first"
+    with pytest.raises(ModelError, match=text):
+        layer(np.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "text"),
+    [
+        (EncodingLayer(4), (9, 5), "Only reduction='pca' is fitted, but `reduction` is 'error'"),
+        (EncodingLayer(2, reduction="pca", num_features=5), (9, 4), r"\(samples, 5\) .*\(9, 4\)"),
+        (EncodingLayer(2, reduction="pca", num_features=5), (1, 5), "with at least 2 samples"),
+    ],
+)
+def test_fit_on_what_does_not_fit(layer, shape, text):
+    """Another reduction, another length, too few samples."""
+    with pytest.raises(ModelError, match=text):
+        layer.fit(np.ones(shape))
+
+
 BAD_ARGUMENTS = [
     ((0,), {}, "`target_dim` must be at least 1, but is 0"),
     ((4.0,), {}, "`target_dim` must be an integer, but is 4.0"),
-    ((4,), {"reduction": "pca"}, "`reduction` must be one of 'error', 'mean_pool', but is 'pca'"),
+    ((4,), {"reduction": "crop"}, "`reduction` must be one of 'error', .*, but is 'crop'"),
+    ((4,), {"reduction": "pca"}, "`num_features` must be the length of the inputs .*, but is None"),
+    ((4,), {"reduction": "pca", "num_features": 0}, "`num_features` must be at least 1, but is 0"),
     ((4,), {"reduction": "mean_pool"}, r"`image_shape` must be \(height, width\) .* but is None"),
     ((4,), {"reduction": "mean_pool", "image_shape": (4,)}, r"`image_shape` must be .* is \(4,\)"),
     ((4,), {"reduction": "mean_pool", "image_shape": 4}, "`image_shape` must be .* is 4"),
@@ -125,6 +183,7 @@ BAD_INPUTS = [
     ({}, (2, 0), "between 1 and 4 features"),
     ({}, (), r"between 1 and 4 features .*, but has shape \(\)"),
     ({"keep_norm": True}, (4,), "between 1 and 3 features"),
+    ({"reduction": "pca", "num_features": 5}, (4,), "must have 5 features for reduction='pca'"),
     (POOL | {"image_shape": (4, 4)}, (15,), r"16 features for image_shape=\(4, 4\), .*\(15,\)"),
     (POOL | {"image_shape": (4, 4)}, (), "`x` must have 16 features"),
     (POOL | {"image_shape": (3, 5)}, (15,), "`image_shape` cannot be pooled to 4 features: no"),

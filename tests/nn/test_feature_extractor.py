@@ -73,6 +73,47 @@ def test_equals_oracle(case, x64):
     np.testing.assert_allclose(layer(x), expected, atol=1e-12)
 
 
+def test_reuploading_equals_oracle(x64):
+    """The inputs enter again before every layer of the ansatz."""
+    layer = QuantumFeatureExtractor(
+        3, depth=2, entanglement="circular", encoding="reuploading", rngs=nnx.Rngs(0)
+    )
+    theta = np.asarray(layer.theta[...])
+    ops = [op for t in theta for op in (*rotations(X3), *layered(t[None], CIRCULAR[3]))]
+    expected = readings(oracle.statevector(3, ops), "ZXY")
+    np.testing.assert_allclose(layer(X3), expected, atol=1e-12)
+    (in_theta,), in_x = checked_jacobians(layer, X3)
+    assert np.all(largest_slopes(in_theta, 9) > 1e-3) and np.all(np.abs(in_x).max(axis=0) > 1e-3)
+    for refused in (layer.operations, lambda: layer.encode(X3)):
+        with pytest.raises(ModelError, match="must come first|no circuit of its own"):
+            refused()
+
+
+def turned(theta):
+    """An ansatz of one's own."""
+    return qj.angle_encoding(theta, "RX")
+
+
+def test_ansatz_by_a_function(x64):
+    """With angles of a shape of one's own; a circuit on other qubits is refused."""
+    options = {"encoding": "angle", "ansatz": turned, "measurement_bases": ("Z",)}
+    layer = QuantumFeatureExtractor(2, angle_shape=(2,), rngs=nnx.Rngs(0), **options)
+    theta = np.asarray(layer.theta[...])
+    expected = np.cos(X3[:2]) * np.cos(theta)
+    np.testing.assert_allclose(layer(X3[:2]), expected, atol=1e-12)
+    other = QuantumFeatureExtractor(2, angle_shape=(3,), rngs=nnx.Rngs(0), **options)
+    with pytest.raises(ModelError, match="`ansatz` must return a circuit on 2 qubits, .* on 3"):
+        other(X3[:2])
+
+
+def test_without_entanglers(x64):
+    """Every output depends on its own qubit's input alone."""
+    layer = QuantumFeatureExtractor(3, 2, "none", ("Z",), encoding="angle", rngs=nnx.Rngs(0))
+    _, in_x = checked_jacobians(layer, X3)
+    assert np.all(np.abs(np.diag(in_x)) > 1e-3)
+    np.testing.assert_allclose(in_x - np.diag(np.diag(in_x)), 0, atol=1e-12)
+
+
 def test_one_qubit_closed_form(x64):
     """RY(x + a) then RZ(b): a point of the Bloch sphere."""
     layer = QuantumFeatureExtractor(1, depth=1, encoding="angle", rngs=nnx.Rngs(1))
@@ -190,6 +231,14 @@ BAD_ARGUMENTS = [
     ((2,), {"encoding": "basis"}, "`encoding` must be one of 'amplitude', .*, but is 'basis'"),
     ((2,), {"encoding": 3}, "`encoding` must be one of .*, but is 3"),
     ((2,), {"ansatz": "qaoa"}, "`ansatz` must be one of 'hardware_efficient', .* but is 'qaoa'"),
+    ((2,), {"angle_shape": (3,)}, "`angle_shape` belongs to an ansatz of your own, but `ansatz`"),
+    ((2,), {"ansatz": qj.angle_encoding}, "`angle_shape` must be the shape .*, but is None"),
+    ((2,), {"ansatz": qj.angle_encoding, "angle_shape": (0,)}, "`angle_shape` must be at least 1"),
+    (
+        (2,),
+        {"encoding": "reuploading", "ansatz": "strongly_entangling"},
+        "`ansatz` must be 'hardware_efficient' for encoding='reuploading'",
+    ),
 ]
 
 
@@ -205,6 +254,7 @@ BAD_INPUTS = [
     ("amplitude", (0,), "between 1 and 4 features"),
     ("amplitude", (), "between 1 and 4 features .*, but has shape"),
     ("angle", (3,), "`x` must have 2 features, one per qubit, for angle encoding, .*(3,)"),
+    ("reuploading", (3,), "`x` must have 2 features, one per qubit, for reuploading .*(3,)"),
     ("iqp", (7, 1), "`x` must have 2 features, one per qubit, for iqp encoding, .*(7, 1)"),
 ]
 

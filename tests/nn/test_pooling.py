@@ -12,6 +12,7 @@ from tests.nn.checks import (
     FULL,
     checked_jacobians,
     iqp,
+    largest_slopes,
     layered,
     log_scores,
     prepared,
@@ -19,6 +20,7 @@ from tests.nn.checks import (
     rotations,
 )
 from tests.support import oracle
+from tests.support.oracle import Op
 
 X = np.array([0.4, -0.9, 1.3])
 IMAGE = np.array([0.3, -0.8, 0.1, 0.5, 0.2, 0.7])
@@ -94,6 +96,47 @@ def test_kept_qubits(pooling, kept):
     assert pooling().kept_qubits == kept
 
 
+@pytest.mark.parametrize("pool_size", [2, 4])
+def test_measurement_is_the_parity_of_each_group(pool_size, x64):
+    """<Z...Z> over the group, of an entangled state; X of the kept qubit is its own."""
+    pooling = QuantumPooling(4, pool_size, "measurement", ("Z", "X"), encoding="iqp")
+    x = np.array([0.4, -0.9, 1.3, 0.2])
+    ket = oracle.statevector(4, iqp(x))
+    groups = ["ZZII", "IIZZ"] if pool_size == 2 else ["ZZZZ"]
+    firsts = ["XIII", "IIXI"] if pool_size == 2 else ["XIII"]
+    expected = [oracle.expectation(ket, {word: 1.0}) for word in (*groups, *firsts)]
+    np.testing.assert_allclose(pooling(x), expected, atol=1e-12)
+
+
+def test_amplitude_damping(x64):
+    """Kraus operators on all qubits before the trace, on a register of three groups' states."""
+    pooling = QuantumPooling(4, 2, "amplitude_damping", ("Z", "X", "Y"), strength=0.3)
+    x = np.array([0.4, -0.9, 1.3, 0.2])
+    damped = [Op("AmplitudeDamping", (q,), (0.3,)) for q in range(4)]
+    rho = oracle.partial_trace(oracle.density_matrix(4, [*rotations(x), *damped]), (0, 2))
+    np.testing.assert_allclose(pooling(x), readings(rho, "ZXY"), atol=1e-12)
+    (in_strength,), _ = checked_jacobians(pooling, x)
+    moved = np.abs(in_strength).max(axis=0) > 1e-3
+    assert moved.tolist() == [True, False, True, False]  # damping what is dropped does nothing
+
+
+def test_controlled(x64):
+    """CRZ where the dropped qubit is 1 and CRX where it is 0, the angles shared by all groups."""
+    pooling = QuantumPooling(6, 3, "controlled", ("Z", "X", "Y"), encoding="iqp", rngs=nnx.Rngs(3))
+    x = np.array([0.4, -0.9, 1.3, 0.2, 0.7, -0.3])
+    ops = list(iqp(x))
+    for kept in (0, 3):
+        for place, (a, b) in enumerate(np.asarray(pooling.theta[...])):
+            dropped = kept + 1 + place
+            ops += [Op("CRZ", (dropped, kept), (a,)), Op("X", (dropped,))]
+            ops += [Op("CRX", (dropped, kept), (b,)), Op("X", (dropped,))]
+    rho = oracle.partial_trace(oracle.statevector(6, ops), (0, 3))
+    np.testing.assert_allclose(pooling(x), readings(rho, "ZXY"), atol=1e-12)
+    (in_theta,), in_x = checked_jacobians(pooling, x)
+    assert np.all(largest_slopes(in_theta, 6) > 1e-3)
+    assert np.all(np.abs(in_x).max(axis=0) > 1e-3)
+
+
 def test_has_no_parameters():
     """Nothing to train: its circuit is empty."""
     pooling = QuantumPooling(4)
@@ -113,7 +156,15 @@ BAD_ARGUMENTS = [
     ((5,), {}, "`num_qubits` must be divisible by pool_size=2, but is 5.*Give `keep`"),
     ((2, 3), {}, "`num_qubits` must be divisible by pool_size=3, but is 2"),
     ((4, 0), {}, "`pool_size` must be at least 1, but is 0"),
-    ((4, 2, "max"), {}, "`kind` must be one of 'partial_trace', but is 'max'"),
+    ((4, 2, "max"), {}, "`kind` must be one of 'partial_trace', .*'controlled', but is 'max'"),
+    ((4, 2, "controlled"), {}, "`rngs` must be given for kind='controlled'"),
+    ((4, 2, "measurement"), {"keep": (0,)}, r"`keep` must not be given for kind='measurement'"),
+    ((4, 2, "amplitude_damping"), {"strength": 0.0}, "`strength` must be strictly between 0 and 1"),
+    (
+        (4, 2, "amplitude_damping"),
+        {"strength": 1.1, "learnable": False},
+        "`strength` must be between 0 and 1, but is 1.1",
+    ),
     ((4, 2, "partial_trace", "W"), {}, "`measurement_bases` must hold distinct letters"),
     ((4,), {"keep": (0, 0)}, r"`keep` must be distinct, but is \(0, 0\)"),
     ((4,), {"keep": (0, -1)}, r"`keep` must not be negative, but is \(0, -1\)"),

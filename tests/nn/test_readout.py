@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import qjax as qj
 from qjax.errors import ModelError
-from qjax.nn import QuantumReadout
+from qjax.nn import QuantumPooling, QuantumReadout, QuantumSequential
 from tests.nn.checks import (
     checked_jacobians,
     iqp,
@@ -55,6 +56,35 @@ def test_one_qubit_closed_form(x64):
     half = (0.3 + readout.theta[...][0]) / 2
     expected = [np.log(np.cos(half) ** 2), np.log(np.sin(half) ** 2)]
     np.testing.assert_allclose(readout(np.array([0.3])), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["computational", "expectation"])
+def test_by_an_executor(kind, x64):
+    """The scores from expectation values alone: of all products of Z, or of single letters."""
+    asked = []
+
+    def executor(circuit, observables):
+        asked.append(len(observables))
+        return qj.expectation(circuit, observables)
+
+    options = {"kind": kind, "encoding": "iqp"}
+    exact = QuantumReadout(3, 5, rngs=nnx.Rngs(0), **options)
+    other = QuantumReadout(3, 5, executor=executor, rngs=nnx.Rngs(0), **options)
+    x = np.array([[0.4, -0.9, 0.3], [1.0, 0.2, 0.1]])
+    np.testing.assert_allclose(other(x), exact(x), atol=1e-12)
+    assert asked == [8 if kind == "computational" else 9]
+
+
+def test_by_an_executor_in_another_order_of_qubits(x64):
+    """In a stack the readout's qubits may lie anywhere."""
+    rngs = nnx.Rngs(0)
+    pooling = QuantumPooling(3, keep=(2, 0), encoding="iqp")
+    exact = QuantumReadout(2, 4, rngs=rngs)
+    other = QuantumReadout(2, 4, executor=qj.expectation, rngs=rngs)
+    other.theta[...] = exact.theta[...]
+    x = np.array([0.4, -0.9, 0.3])
+    found, expected = (QuantumSequential(pooling, last)(x) for last in (other, exact))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["computational", "expectation"])

@@ -272,3 +272,69 @@ def test_layer_of_ones_own_in_the_middle(x64):
     """Needs a circuit only."""
     stack = QuantumSequential(QuantumPooling(2), Bare(1), QuantumPooling(1, pool_size=1))
     np.testing.assert_allclose(stack(np.array([0.3, 0.5])), [-np.cos(0.3)], atol=1e-12)
+
+
+# --- measured and encoded again -------------------------------------------------------------------
+
+
+def test_measured_runs_the_layers_one_by_one(x64):
+    """On numbers, with the parameters of the stack; another result than the coherent one."""
+    rngs = nnx.Rngs(0)
+    options = {"measurement_bases": ("Z",), "encoding": "angle"}
+    first = extractor(4, rngs, **options)
+    pooling = QuantumPooling(4)
+    readout = QuantumReadout(2, 3, rngs=rngs)
+    stack = QuantumSequential(first, pooling, readout)
+    x = np.random.default_rng(0).normal(size=(3, 4))
+    measured = stack.measured(x)
+    np.testing.assert_allclose(measured(x), readout(pooling(first(x))), atol=1e-12)
+    assert np.abs(measured(x) - stack(x)).max() > 0.05
+    assert measured.layers[0].theta is first.theta
+
+
+def test_measured_where_the_sizes_do_not_fit():
+    """The layer, what it would get, and what to change."""
+    stack = QuantumSequential(extractor(2, nnx.Rngs(0)), QuantumPooling(2))
+    text = r"Layer 1, QuantumPooling, cannot run on the 6 numbers .*Choose other measurement bases"
+    with pytest.raises(ModelError, match=text):
+        stack.measured(np.ones((1, 4)))
+
+
+def test_gradients_pass_through_a_frozen_layer():
+    """The first layer alone learns what the second alone cannot: the loss falls to a half.
+
+    Of the product of two signs the second layer, which has no entanglers and reads one qubit,
+    sees nothing when the first does not act.
+    """
+    x = np.random.default_rng(0).uniform(-1, 1, (64, 2)).astype(np.float32) * 1.5
+    y = np.sign(x[:, 0] * x[:, 1])
+    rngs = nnx.Rngs(1)
+    options = {"encoding": "angle", "measurement_bases": ("Z",)}
+    second = QuantumFeatureExtractor(2, 1, "none", rngs=rngs, **options)
+
+    def train(*layers):
+        """The losses in 50 steps of Adam on the first layer, and the state of all after them."""
+        graph, trained, rest = nnx.split(nnx.Sequential(*layers), nnx.PathContains(0), ...)
+        optimizer = optax.adam(0.1)
+        memory, losses = optimizer.init(trained), []
+
+        def loss(angles):
+            return jnp.mean((nnx.merge(graph, angles, rest)(x)[:, 0] - y) ** 2)
+
+        @jax.jit
+        def step(angles, memory):
+            value, gradient = jax.value_and_grad(loss)(angles)
+            updates, memory = optimizer.update(gradient, memory)
+            return optax.apply_updates(angles, updates), memory, value
+
+        for _ in range(50):
+            trained, memory, value = step(trained, memory)
+            losses.append(float(value))
+        return [*losses, float(loss(trained))], rest
+
+    alone, _ = train(second)
+    assert min(alone) > 0.8
+    first = QuantumFeatureExtractor(2, 4, "circular", rngs=rngs, **options)
+    together, rest = train(first, second)
+    np.testing.assert_array_equal(jax.tree.leaves(rest)[0], second.theta[...])  # it did not move
+    assert together[-1] < 0.5 * together[0]
