@@ -33,17 +33,18 @@ NAMESPACES = {
         Leaf Measure Operation P Parameter PauliChannel PauliRotation PhaseDamping PhaseFlip RX RXX
         RY RYY RZ RZZ ReadoutError Reference Reset S SWAP SX Slot StatePreparation Step Structure T
         ThermalRelaxation U Unitary X Y Z channel_arguments is_gate_name is_noisy kind_matrix
+        pauli_probabilities
     """,
     "qjax.data": """
-        DATASETS Dataset DatasetInfo dataset_info fashion_mnist_folder load load_digits
-        load_fashion_mnist mean_pool read_idx stratified_split
+        DATASETS Dataset DatasetInfo dataset_info fashion_mnist_folder linearly_separable load
+        load_digits load_fashion_mnist mean_pool read_idx stratified_split two_curves
     """,
     "qjax.errors": """
         CacheError CircuitError DataError EncodingError MemoryLimitError ModelError ObservableError
         QjaxError RunError StateError
     """,
     "qjax.library": """
-        ENTANGLEMENTS amplitude_encoding angle_encoding basis_encoding entangled_pairs
+        ENTANGLEMENTS amplitude_encoding angle_encoding basis_encoding data_reuploading entangled_pairs
         hardware_efficient iqp_encoding normalise strongly_entangling
     """,
     "qjax.linalg": """
@@ -58,9 +59,10 @@ NAMESPACES = {
         Angle DecodingLayer EncodingLayer QuantumFeatureExtractor QuantumLayer QuantumPooling
         QuantumReadout QuantumSequential models quantum_share uniform_angles
     """,
-    "qjax.nn.models": "DEFAULT MODELS create quantum_features quantum_first",
+    "qjax.nn.models": "DEFAULT MODELS ReuploadingLayer create quantum_features quantum_first reuploading",
     "qjax.observables": """
-        PAULI_MATRICES PauliSum PauliWord SupportsPauliSum as_pauli_sum word_matrix
+        MeasurementGroup PAULI_MATRICES PauliSum PauliWord SupportsPauliSum as_pauli_sum group_words
+        word_matrix
     """,
     "qjax.sim": """
         Block Estimate Plan batch_map counts density_matrix expectation make_plan partial_trace
@@ -76,7 +78,7 @@ NAMESPACES = {
         MetricSink ProgressSink StepMetrics Totals TrainState batches count_batches epoch_order
         evaluate fit
     """,
-    "qjax.transforms": "NoiseModel insert_noise",
+    "qjax.transforms": "NoiseModel dilate insert_noise",
 }
 
 

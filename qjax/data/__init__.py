@@ -9,6 +9,7 @@ from qjax.data._fashion_mnist import fashion_mnist_folder, load_fashion_mnist
 from qjax.data._idx import read_idx
 from qjax.data._pooling import mean_pool
 from qjax.data._registry import DATASETS, DatasetInfo, dataset_info, load
+from qjax.data._synthetic import linearly_separable, two_curves
 
 __all__ = [
     "DATASETS",
@@ -16,10 +17,12 @@ __all__ = [
     "DatasetInfo",
     "dataset_info",
     "fashion_mnist_folder",
+    "linearly_separable",
     "load",
     "load_digits",
     "load_fashion_mnist",
     "mean_pool",
     "read_idx",
     "stratified_split",
+    "two_curves",
 ]

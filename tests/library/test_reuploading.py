@@ -6,8 +6,7 @@ import pytest
 
 import qjax as qj
 from qjax.errors import CircuitError, EncodingError
-from qjax.library import entangled_pairs
-from qjax.library._reuploading import data_reuploading
+from qjax.library import data_reuploading, entangled_pairs
 from tests.nn.checks import finite_differences
 from tests.support import oracle
 from tests.support.oracle import Op

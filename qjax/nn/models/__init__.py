@@ -11,12 +11,22 @@ from flax import nnx
 from qjax.errors import ModelError
 from qjax.nn.models._quantum_features import quantum_features
 from qjax.nn.models._quantum_first import quantum_first
+from qjax.nn.models._reuploading import ReuploadingLayer, reuploading
 
-__all__ = ["DEFAULT", "MODELS", "create", "quantum_features", "quantum_first"]
+__all__ = [
+    "DEFAULT",
+    "MODELS",
+    "ReuploadingLayer",
+    "create",
+    "quantum_features",
+    "quantum_first",
+    "reuploading",
+]
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "quantum-features": quantum_features,
     "quantum-first": quantum_first,
+    "reuploading": reuploading,
 }
 
 DEFAULT = "quantum-features"
