@@ -18,13 +18,14 @@ API_PAGES = Path(__file__).resolve().parents[1] / "docs" / "api"
 
 NAMESPACES = {
     "qjax": """
-        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Circuit Depolarizing Estimate
-        Evolution GeneralizedAmplitudeDamping H I ISWAP Kraus Measure NoiseModel Operation P
-        Parameter PauliChannel PauliRotation PauliSum PhaseDamping PhaseFlip QjaxError RX RXX RY RYY
-        RZ RZZ ReadoutError Reset S SWAP SX StatePreparation T ThermalRelaxation U Unitary X Y Z
-        amplitude_encoding angle_encoding basis_encoding batch_map checked counts density_matrix
-        expectation fidelity hardware_efficient insert_noise iqp_encoding partial_trace
-        probabilities purity renyi_entropy sample statevector strongly_entangling trace_distance
+        AmplitudeDamping BitFlip CCX CH CP CRX CRY CRZ CSWAP CX CY CZ Circuit Depolarizing
+        Estimate Evolution GeneralizedAmplitudeDamping H I ISWAP Kraus Measure NoiseModel
+        Operation P Parameter PauliChannel PauliRotation PauliSum PhaseDamping PhaseFlip
+        QjaxError RX RXX RY RYY RZ RZZ ReadoutError Reset S SWAP SX StatePreparation T
+        ThermalRelaxation U Unitary X Y Z amplitude_encoding angle_encoding basis_encoding
+        batch_map checked counts data_reuploading density_matrix expectation fidelity
+        hardware_efficient insert_noise iqp_encoding partial_trace probabilities purity
+        renyi_entropy sample statevector strongly_entangling trace_distance
         use_compilation_cache variance von_neumann_entropy
     """,
     "qjax.circuit": """
@@ -44,8 +45,9 @@ NAMESPACES = {
         QjaxError RunError StateError
     """,
     "qjax.library": """
-        ENTANGLEMENTS amplitude_encoding angle_encoding basis_encoding data_reuploading entangled_pairs
-        hardware_efficient iqp_encoding normalise strongly_entangling
+        ANGLES_PER_BLOCK ANGLES_PER_NODE ENTANGLEMENTS amplitude_encoding angle_encoding
+        basis_encoding convolutional data_reuploading entangled_pairs hardware_efficient
+        iqp_encoding normalise strongly_entangling tree_pairs tree_tensor
     """,
     "qjax.linalg": """
         apply_matrix as_state diagonal_phases fidelity is_density_matrix merge_axes num_qubits_of
@@ -56,10 +58,17 @@ NAMESPACES = {
         word_expectations
     """,
     "qjax.nn": """
-        Angle DecodingLayer EncodingLayer QuantumFeatureExtractor QuantumLayer QuantumPooling
-        QuantumReadout QuantumSequential models quantum_share uniform_angles
+        AdaptiveChoice AdaptiveLayer AmplitudeEncoding Angle ChoiceRecord ComputeSplit
+        DecodingLayer DilationExecutor EncodingLayer GaussianAngles IdentityBlockAngles
+        LayerShare LayerSummary NarrowUniformAngles NoisyExecutor QuantumAwareNormalization
+        QuantumConv2D QuantumFeatureExtractor QuantumLayer QuantumNonlinearity
+        QuantumPooling QuantumReadout QuantumSequential ShotExecutor Strength Summary
+        compute_split config from_config models summary uniform_angles
     """,
-    "qjax.nn.models": "DEFAULT MODELS ReuploadingLayer create quantum_features quantum_first reuploading",
+    "qjax.nn.models": """
+        DEFAULT MODELS ReuploadingLayer create qcnn quantum_conv quantum_features quantum_first
+        reuploading tree_tensor
+    """,
     "qjax.observables": """
         MeasurementGroup PAULI_MATRICES PauliSum PauliWord SupportsPauliSum as_pauli_sum group_words
         word_matrix

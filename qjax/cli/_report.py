@@ -133,7 +133,8 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         ("seconds to the first step", "first_step_seconds", "{:.1f}"),
         ("seconds in all", "wall_seconds", "{:.1f}"),
         ("circuits per second", "circuits_per_second", "{:,.0f}"),
-        ("quantum share of compute", "quantum_share", "{:.2f}"),
+        ("quantum share of compute", "quantum_flops_share", "{:.2f}"),
+        ("quantum share of parameters", "quantum_parameter_share", "{:.2f}"),
     ):
         value = summary[key]
         table.add_row(name, "", "-" if value is None else form.format(value))

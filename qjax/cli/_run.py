@@ -268,7 +268,7 @@ def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[
     train_accuracy, test_accuracy = _accuracies(job, result.state)
     frozen_train, frozen_test = _accuracies(job, _fit_frozen(job, work.start.result()))
     inputs = jnp.asarray(job.data.train_x[: job.config.batch_size])
-    quantum_share = float(qjax.nn.quantum_share(work.model.result(), inputs))
+    split = qjax.nn.compute_split(work.model.result(), inputs, timed=False)
     if not work.linear.done():
         with job.reporter.waiting("fitting the linear model"):
             wait([work.linear])
@@ -288,7 +288,8 @@ def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[
         "linear_test_accuracy": linear_test,
         "first_step_seconds": None if first is None else first - start,
         "circuits_per_second": result.circuits_per_second,
-        "quantum_share": quantum_share,
+        "quantum_flops_share": split.quantum_flops_share,
+        "quantum_parameter_share": split.quantum_parameter_share,
         "seed": job.config.seed,
         "device": jax.devices()[0].device_kind,
         "versions": installed_versions(),

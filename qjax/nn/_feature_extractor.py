@@ -1,7 +1,7 @@
 """A trainable circuit read in several bases."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flax import nnx
 
@@ -10,12 +10,17 @@ from qjax._typing import Array, ArrayLike
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import (
+    ANGLES_PER_BLOCK,
+    ANGLES_PER_NODE,
     ENTANGLEMENTS,
+    convolutional,
     data_reuploading,
     hardware_efficient,
     strongly_entangling,
+    tree_tensor,
 )
-from qjax.nn._angle import Angle, Initializer, uniform_angles
+from qjax.nn._angle import Angle
+from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     ENCODINGS,
     Encoding,
@@ -32,7 +37,22 @@ __all__ = ["QuantumFeatureExtractor"]
 
 Ansatz = str | Callable[[Array], Circuit]
 
-_ANGLES_PER_QUBIT = {"hardware_efficient": 2, "strongly_entangling": 3}
+
+class _Named(NamedTuple):
+    """An ansatz by name: the shape of its angles by depth and n, and its circuit by all options."""
+
+    shape: Callable[[int, int], tuple[int, ...]]
+    circuit: Callable[[Array, int, str], Circuit]
+
+
+_ANSATZE = {
+    "hardware_efficient": _Named(lambda d, n: (d, n, 2), lambda t, n, e: hardware_efficient(t, e)),
+    "strongly_entangling": _Named(lambda d, n: (d, n, 3), lambda t, n, e: strongly_entangling(t)),
+    "convolutional": _Named(
+        lambda d, _: (d, ANGLES_PER_BLOCK), lambda t, n, _: convolutional(t, n)
+    ),
+    "tree_tensor": _Named(lambda d, n: (n - 1, ANGLES_PER_NODE), lambda t, n, e: tree_tensor(t, n)),
+}
 
 
 class QuantumFeatureExtractor(QuantumLayer):
@@ -43,23 +63,26 @@ class QuantumFeatureExtractor(QuantumLayer):
     Args:
         num_qubits: n.
         depth: number of layers of the ansatz.
-        entanglement: "full", "linear", "circular" or "none"; ignored by the strongly entangling
-            ansatz, whose pairs change from layer to layer, and by one of your own.
+        entanglement: "full", "linear", "circular" or "none", of the hardware-efficient ansatz; the
+            others have their own pairs.
         measurement_bases: letters of "Z", "X", "Y".
         encoding: "amplitude" (at most 2**n features), "angle", "iqp" or "reuploading" (n
             features), or a function from (..., features) to a circuit on n qubits. With
             "reuploading" the inputs are encoded again before every layer of the hardware-efficient
             ansatz; see `qjax.data_reuploading`.
-        ansatz: "hardware_efficient" (2 angles per qubit and layer), "strongly_entangling" (3), or
-            a function from angles of `angle_shape` to a circuit on n qubits, which takes the place
-            of `depth` and `entanglement`.
+        ansatz: "hardware_efficient" (2 angles per qubit and layer), "strongly_entangling" (3),
+            "convolutional" (15 per layer, shared by all pairs of neighbours), "tree_tensor" (9 per
+            node of a binary tree; `depth` plays no part), or a function from angles of
+            `angle_shape` to a circuit on n qubits, which takes the place of `depth` and
+            `entanglement`.
         angle_shape: of the angles of an ansatz of your own.
         executor: what computes expectation values; the exact simulator if not given.
         angle_init: draws the angles from a key and a shape.
         rngs: random streams; the angles take "params".
 
     Attributes:
-        theta: `Angle` of shape (depth, n, 2), (depth, n, 3) or `angle_shape`.
+        theta: `Angle` of shape (depth, n, 2), (depth, n, 3), (depth, 15), (n - 1, 9) or
+            `angle_shape`, by the ansatz.
 
     Raises:
         ModelError: if an argument is out of range, or the inputs do not fit the qubits.
@@ -108,7 +131,12 @@ class QuantumFeatureExtractor(QuantumLayer):
         if self.angle_shape is not None:
             return self.angle_shape
         assert isinstance(self.ansatz, str)
-        return (self.depth, self.num_qubits, _ANGLES_PER_QUBIT[self.ansatz])
+        if self.ansatz in ("convolutional", "tree_tensor") and self.num_qubits < 2:
+            raise ModelError(
+                f"Argument `num_qubits` must be at least 2 for ansatz={self.ansatz!r}, whose "
+                "blocks act on pairs, but is 1."
+            )
+        return _ANSATZE[self.ansatz].shape(self.depth, self.num_qubits)
 
     def encode(self, x: ArrayLike) -> Circuit:
         """The encoding alone; for "reuploading" there is none apart from the ansatz."""
@@ -135,11 +163,9 @@ class QuantumFeatureExtractor(QuantumLayer):
                 "A QuantumFeatureExtractor with encoding='reuploading' needs the inputs in every "
                 "layer, so it must come first in a QuantumSequential."
             )
-        if self.ansatz == "hardware_efficient":
-            return hardware_efficient(self.theta[...], self.entanglement)
-        if self.ansatz == "strongly_entangling":
-            return strongly_entangling(self.theta[...])
-        assert callable(self.ansatz)
+        if isinstance(self.ansatz, str):
+            named = _ANSATZE[self.ansatz]
+            return named.circuit(self.theta[...], self.num_qubits, self.entanglement)
         circuit = self.ansatz(self.theta[...])
         if not isinstance(circuit, Circuit) or circuit.num_qubits != self.num_qubits:
             what = f"one on {circuit.num_qubits}" if isinstance(circuit, Circuit) else circuit
@@ -157,7 +183,7 @@ class QuantumFeatureExtractor(QuantumLayer):
 def _check_angle_shape(ansatz: Any, angle_shape: Any) -> tuple[int, ...] | None:
     """The shape of the angles of an ansatz of one's own, or None for a named one."""
     if isinstance(ansatz, str) or not callable(ansatz):
-        check_choice(ansatz, tuple(_ANGLES_PER_QUBIT), name="ansatz", error=ModelError)
+        check_choice(ansatz, tuple(_ANSATZE), name="ansatz", error=ModelError)
         if angle_shape is not None:
             raise ModelError(
                 "Argument `angle_shape` belongs to an ansatz of your own, "

@@ -8,7 +8,8 @@ from qjax._checks import check_choice, check_positive_int, check_qubits
 from qjax._typing import Array
 from qjax.circuit import CRX, CRZ, CX, AmplitudeDamping, Circuit, Operation, X
 from qjax.errors import CircuitError, ModelError
-from qjax.nn._angle import Angle, Initializer, uniform_angles
+from qjax.nn._angle import Angle
+from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     Encoding,
     Executor,

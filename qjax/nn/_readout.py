@@ -11,7 +11,8 @@ from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import angle_encoding
-from qjax.nn._angle import Angle, Initializer, uniform_angles
+from qjax.nn._angle import Angle
+from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     Encoding,
     Executor,

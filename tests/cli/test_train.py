@@ -27,7 +27,8 @@ KEYS = {
     "first_step_seconds",
     "wall_seconds",
     "circuits_per_second",
-    "quantum_share",
+    "quantum_flops_share",
+    "quantum_parameter_share",
     "seed",
     "versions",
 }
@@ -66,7 +67,8 @@ class TestRunDirectory:
         assert finished.summary.keys() >= KEYS
         for name in ("test", "train", "frozen_test", "linear_test"):
             assert 0 <= finished.summary[f"{name}_accuracy"] <= 1
-        assert 0 < finished.summary["quantum_share"] < 1
+        assert 0 < finished.summary["quantum_flops_share"] < 1
+        assert 0 < finished.summary["quantum_parameter_share"] <= 1
         assert finished.summary["circuits_per_second"] > 0
         assert 0 < finished.summary["first_step_seconds"] < finished.summary["wall_seconds"]
         assert finished.summary["seed"] == 7

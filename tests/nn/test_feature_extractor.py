@@ -231,6 +231,7 @@ BAD_ARGUMENTS = [
     ((2,), {"encoding": "basis"}, "`encoding` must be one of 'amplitude', .*, but is 'basis'"),
     ((2,), {"encoding": 3}, "`encoding` must be one of .*, but is 3"),
     ((2,), {"ansatz": "qaoa"}, "`ansatz` must be one of 'hardware_efficient', .* but is 'qaoa'"),
+    ((1,), {"ansatz": "tree_tensor"}, "`num_qubits` must be at least 2 for ansatz='tree_tensor'"),
     ((2,), {"angle_shape": (3,)}, "`angle_shape` belongs to an ansatz of your own, but `ansatz`"),
     ((2,), {"ansatz": qj.angle_encoding}, "`angle_shape` must be the shape .*, but is None"),
     ((2,), {"ansatz": qj.angle_encoding, "angle_shape": (0,)}, "`angle_shape` must be at least 1"),

@@ -11,7 +11,7 @@ from flax import nnx
 import qjax as qj
 from qjax.data import linearly_separable
 from qjax.errors import ModelError
-from qjax.nn import Angle, QuantumSequential, quantum_share
+from qjax.nn import Angle, QuantumSequential, compute_split
 from qjax.nn.models import ReuploadingLayer, reuploading
 from qjax.train import Learner, evaluate, fit
 from tests.nn.checks import CIRCULAR, LINEAR, checked_jacobians, largest_slopes, layered, readings
@@ -105,7 +105,7 @@ def test_nearly_all_parameters_are_in_the_circuit():
     angles = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, Angle)))
     rest = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Not(Angle))))
     assert (angles, rest) == (100, 10)
-    assert quantum_share(model, np.ones((8, 10))) > 0.9
+    assert compute_split(model, np.ones((8, 10)), timed=False).quantum_flops_share > 0.9
 
 
 def test_batch_axes():

@@ -9,24 +9,33 @@ from collections.abc import Callable
 from flax import nnx
 
 from qjax.errors import ModelError
+from qjax.nn.models._qcnn import qcnn
+from qjax.nn.models._quantum_conv import quantum_conv
 from qjax.nn.models._quantum_features import quantum_features
 from qjax.nn.models._quantum_first import quantum_first
 from qjax.nn.models._reuploading import ReuploadingLayer, reuploading
+from qjax.nn.models._tree_tensor import tree_tensor
 
 __all__ = [
     "DEFAULT",
     "MODELS",
     "ReuploadingLayer",
     "create",
+    "qcnn",
+    "quantum_conv",
     "quantum_features",
     "quantum_first",
     "reuploading",
+    "tree_tensor",
 ]
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "quantum-features": quantum_features,
     "quantum-first": quantum_first,
     "reuploading": reuploading,
+    "qcnn": qcnn,
+    "quantum-conv": quantum_conv,
+    "tree-tensor": tree_tensor,
 }
 
 DEFAULT = "quantum-features"

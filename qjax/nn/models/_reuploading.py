@@ -9,8 +9,9 @@ from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import hardware_efficient
-from qjax.nn._angle import Angle, uniform_angles
+from qjax.nn._angle import Angle
 from qjax.nn._decoding import DecodingLayer
+from qjax.nn._initializers import uniform_angles
 from qjax.nn._layer import Executor, QuantumLayer, as_input, check_register, pauli_features
 
 __all__ = ["ReuploadingLayer", "reuploading"]
