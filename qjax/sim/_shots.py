@@ -1,5 +1,6 @@
 """Expectation values from samples: what a device with a finite number of shots would return."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ def measured_in(circuit: Circuit, basis: PauliWord) -> Circuit:
     return Circuit.from_structure(structure, circuit.params, circuit.data)
 
 
-def parities(bits: Array, words: tuple[PauliWord, ...], dtype: Any) -> Array:
+def parities(bits: Array, words: Sequence[PauliWord], dtype: Any) -> Array:
     """+1 or -1 for the product of each word's outcomes, (..., shots, number of words).
 
     Args:

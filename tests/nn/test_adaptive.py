@@ -1,5 +1,7 @@
 """AdaptiveLayer: always one, a trained mixture, or a choice that is recorded."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,7 +123,7 @@ def test_bad_modules_and_shapes():
     """Functions have no state to keep; outputs must be of one shape."""
     linear = nnx.Linear(4, 3, rngs=nnx.Rngs(0))
     with pytest.raises(ModelError, match="`quantum` must be an nnx.Module, but is function"):
-        AdaptiveLayer(lambda x: x, linear)
+        AdaptiveLayer(cast(Any, lambda x: x), linear)
     text = r"outputs of one shape, but give \(2, 2\) and \(2, 3\)"
     for mode in ("learned", "quantum", "auto"):
         layer = AdaptiveLayer(QuantumPooling(4), linear, mode)

@@ -1,5 +1,7 @@
 """Layers on executors: noisy, from shots, and with channels as gates on ancillas."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,9 +134,12 @@ def test_one_job_for_a_stack():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda: NoisyExecutor(0.1), "`noise` must be a qjax.NoiseModel, but is float"),
+        (lambda: NoisyExecutor(cast(Any, 0.1)), "`noise` must be a qjax.NoiseModel, but is float"),
         (lambda: ShotExecutor(1, rngs=nnx.Rngs(0)), "`shots` must be at least 2, but is 1"),
-        (lambda: ShotExecutor(0.5, rngs=nnx.Rngs(0)), "`shots` must be an integer, but is 0.5"),
+        (
+            lambda: ShotExecutor(cast(Any, 0.5), rngs=nnx.Rngs(0)),
+            "`shots` must be an integer, but is 0.5",
+        ),
     ],
 )
 def test_bad_arguments(make, text):
