@@ -15,6 +15,7 @@ from qjax.nn._conv import QuantumConv2D
 from qjax.nn._layer import QuantumLayer
 from qjax.nn._sequential import QuantumSequential
 from qjax.nn._table import Entry, count_parameters, entries, text_table
+from qjax.transforms import dilate
 
 __all__ = ["LayerSummary", "Summary", "summary"]
 
@@ -31,6 +32,8 @@ class LayerSummary:
         parameters: trainable numbers.
         output_shape: None for a layer inside a `QuantumSequential`, which hands on a state.
         kept_qubits: how many it hands on, if it is inside one.
+        ancillas: qubits that its channels take on top where they must run as gates, on a device
+            that has no channels (`qjax.transforms.dilate`).
     """
 
     name: str
@@ -40,12 +43,14 @@ class LayerSummary:
     parameters: int
     output_shape: tuple[int, ...] | None = None
     kept_qubits: int | None = None
+    ancillas: int = 0
 
     def _cells(self) -> tuple[str, ...]:
         state = f"{self.kept_qubits} qubits"
+        more = f"+{self.ancillas}" if self.ancillas else ""
         return (
             self.name,
-            "-" if self.qubits is None else str(self.qubits),
+            "-" if self.qubits is None else f"{self.qubits}{more}",
             "-" if self.depth is None else str(self.depth),
             str(self.parameters),
             state if self.output_shape is None else str(self.output_shape),
@@ -84,7 +89,8 @@ def summary(model: nnx.Module, x: ArrayLike) -> Summary:
 
     Returns:
         The summary. A circuit is the one that runs when the layer is called alone, with its
-        encoding; within a `QuantumSequential` it is what the layer does to the state.
+        encoding; within a `QuantumSequential` it is what the layer does to the state. Qubits are
+        printed as 4+4 where channels take 4 ancillas on a device.
 
     Raises:
         ModelError: if the inputs do not fit the model.
@@ -153,4 +159,9 @@ def _row(name: str, layer: Any, circuits: list[Circuit]) -> LayerSummary:
         max((circuit.depth for circuit in circuits), default=None),
         dict(gates),
         count_parameters(layer),
+        ancillas=max(map(_count_ancillas, circuits), default=0),
     )
+
+
+def _count_ancillas(circuit: Circuit) -> int:
+    return jax.eval_shape(dilate, circuit).num_qubits - circuit.num_qubits

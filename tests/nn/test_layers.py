@@ -20,6 +20,7 @@ from qjax.nn import (
     QuantumPooling,
     QuantumReadout,
     QuantumSequential,
+    models,
 )
 from qjax.storage import load_checkpoint, save_checkpoint
 from tests.nn.checks import as_function, compilations
@@ -77,6 +78,12 @@ LAYERS = {
     "choice": (
         lambda rngs: AdaptiveLayer(extractor(rngs), linear(3, 6, rngs), "auto"),
         3,
+    ),
+    "convolution": (
+        lambda rngs: models.quantum_conv(
+            num_features=9, num_classes=2, kernel_size=2, num_filters=1, depth=1, rngs=rngs
+        ),
+        9,
     ),
     "sequential": (
         lambda rngs: QuantumSequential(

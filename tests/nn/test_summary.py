@@ -11,16 +11,17 @@ from flax import nnx
 
 from qjax.errors import ModelError
 from qjax.nn import (
+    AdaptiveLayer,
     DecodingLayer,
     QuantumConv2D,
     QuantumFeatureExtractor,
+    QuantumNonlinearity,
     QuantumPooling,
     QuantumReadout,
     QuantumSequential,
     models,
     summary,
 )
-from qjax.nn._adaptive import AdaptiveLayer
 from tests.nn.test_layers import LAYERS, make
 
 
@@ -43,6 +44,13 @@ def test_one_layer():
     assert row.gates == {"StatePreparation": 1, "RY": 6, "RZ": 6, "CX": 4}
     # encoding; RY, RZ; CX 0-1, 1-2; qubit 0 goes on while 1 and 2 wait: RY, RZ; CX; CX
     assert row.depth == layer.circuit(np.ones(8)).depth == 1 + 2 + 2 + 2 + 2
+
+
+def test_ancillas_of_channels():
+    """One for each damping of the layer, printed behind the qubits."""
+    found = summary(QuantumNonlinearity(3), jnp.ones((5, 3)))
+    assert (found.layers[0].qubits, found.layers[0].ancillas) == (3, 3)
+    assert str(found).splitlines()[1].split()[2] == "3+3"
 
 
 def test_layers_of_a_stack():
@@ -104,7 +112,8 @@ def test_every_layer(name):
     layer, x = make(name)
     before = jax.tree.map(np.array, nnx.state(layer, nnx.Not(nnx.RngState)))
     found = summary(layer, x)
-    assert found.layers[0].output_shape == jax.eval_shape(layer, x).shape
+    outputs = [row.output_shape for row in found.layers if row.output_shape is not None]
+    assert outputs[-1] == jax.eval_shape(layer, x).shape
     leaves = jax.tree.leaves(nnx.state(layer, nnx.Param))
     assert found.parameters == sum(leaf.size for leaf in leaves)
     after = nnx.state(layer, nnx.Not(nnx.RngState))
