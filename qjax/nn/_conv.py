@@ -34,14 +34,20 @@ class QuantumConv2D(QuantumLayer):
         num_filters: how many circuits look at each patch, each with angles of its own.
         padding: "VALID": patches lie within the image; "SAME": the image is surrounded by zeros
             so that the output is as large as the image over the strides.
-        depth, entanglement, measurement_bases, encoding, ansatz, angle_shape, executor, angle_init:
-            of each filter, as in `QuantumFeatureExtractor`. The features of a patch are its pixels
-            row by row, the channels of a pixel together.
+        depth: layers of the ansatz of each filter, as in `QuantumFeatureExtractor`.
+        entanglement: of these layers, likewise.
+        measurement_bases: letters of "Z", "X", "Y" that each filter reads.
         num_qubits: n; if not given, the fewest that hold a patch. A function as `encoding` needs
             it.
+        encoding: of a patch, as in `QuantumFeatureExtractor`. Its features are its pixels row by
+            row, the channels of a pixel together.
         keep_norm: for amplitude encoding, append a feature of value one to every patch. Without
             it a patch and one twice as bright look the same, and one without any light is an
             error.
+        ansatz: of each filter, as in `QuantumFeatureExtractor`.
+        angle_shape: of the angles of an ansatz of your own.
+        executor: what computes expectation values; the exact simulator if not given.
+        angle_init: draws the angles of each filter from a key and a shape.
         rngs: random streams; the angles take "params".
 
     Attributes:

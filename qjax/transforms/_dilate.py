@@ -66,8 +66,8 @@ def dilate(circuit: Circuit) -> Circuit:
         >>> from qjax.transforms import dilate
         >>> decay = qj.Circuit(1, [qj.X(0), qj.AmplitudeDamping(0.25, 0)])
         >>> print(dilate(decay))
-        0: ─X─●──────────X─
-        1: ───RY(1.0472)─●─
+        0: ─X─●─────────X─
+        1: ───RY(1.047)─●─
 
     References:
         Nielsen and Chuang, Quantum Computation and Quantum Information, section 8.2 and 8.3.
