@@ -52,7 +52,9 @@ class ShotExecutor(nnx.Module):
     """Estimates expectation values from a number of shots, fresh ones at every call.
 
     Every basis is measured with `shots` shots of its own. The derivative has no shot noise; see
-    `qjax.expectation` with method="shots".
+    `qjax.expectation` with method="shots". Like `nnx.Dropout` the executor counts its keys in a
+    stream of random numbers, so a layer that holds it is compiled by `nnx.jit`, or split into its
+    structure and its state; `jax.jit` of the layer itself cannot move the stream.
 
     Args:
         shots: how many per measurement basis.
