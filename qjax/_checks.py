@@ -83,6 +83,17 @@ def check_positive_int(value: Any, *, name: str, error: type = CircuitError) -> 
     return result
 
 
+def check_real(value: Any, *, name: str, error: type = CircuitError) -> float:
+    """Returns a real number, Python's, NumPy's or JAX's, as a finite float."""
+    try:
+        result = np.nan if isinstance(value, bool | str | bytes) else float(value)
+    except (TypeError, ValueError):
+        result = np.nan
+    if not np.isfinite(result):
+        raise error(f"Argument `{name}` must be a finite number, but is {value!r}.")
+    return result
+
+
 def check_numbers(
     values: Any, predicate: Callable[[Any], Any], message: str, error: type[QjaxError]
 ) -> None:

@@ -305,7 +305,7 @@ def _accuracies(job: _Job, state: TrainState) -> tuple[float, float]:
 
 def _fit_frozen(job: _Job, state: TrainState) -> TrainState:
     """Trains the same model from the same start with its angles frozen."""
-    trainable = job.learner.trainable(nnx.Not(qjax.nn.Angle))
+    trainable = job.learner.trainable(nnx.Not(qjax.nn.QuantumParam))
     if not any(jax.tree.leaves(trainable)):
         return state
     with job.reporter.waiting("training the same model with frozen angles"):

@@ -3,7 +3,7 @@
 from qjax.nn import models
 from qjax.nn._adaptive import AdaptiveChoice, AdaptiveLayer, ChoiceRecord
 from qjax.nn._amplitude_encoding import AmplitudeEncoding
-from qjax.nn._angle import Angle
+from qjax.nn._angle import Angle, QuantumParam
 from qjax.nn._compute_split import ComputeSplit, LayerShare, compute_split
 from qjax.nn._config import config, from_config
 from qjax.nn._conv import QuantumConv2D
@@ -47,6 +47,7 @@ __all__ = [
     "QuantumFeatureExtractor",
     "QuantumLayer",
     "QuantumNonlinearity",
+    "QuantumParam",
     "QuantumPooling",
     "QuantumReadout",
     "QuantumSequential",

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qjax._checks import check_choice
+from qjax._checks import check_choice, check_real
 from qjax._typing import Array, ArrayLike, float_dtype, is_concrete
 from qjax.errors import ModelError
-from qjax.nn._layer import as_input
+from qjax.nn._layer import as_input, output_of
 
 __all__ = ["AdaptiveChoice", "AdaptiveLayer", "ChoiceRecord"]
 
 _MODES = ("quantum", "classical", "learned", "auto")
 _KEPT = 64  # choices that the record holds
+_ROUNDING = 1e-5  # of sums in single precision
 
 
 class ChoiceRecord(nnx.Variable):
@@ -96,13 +97,14 @@ class AdaptiveLayer(nnx.Module):
                 raise ModelError(
                     f"Argument `{name}` must be an nnx.Module, but is {type(module).__name__}."
                 )
-        if not isinstance(initial_weight, int | float) or not 0 < initial_weight < 1:
+        initial_weight = check_real(initial_weight, name="initial_weight", error=ModelError)
+        if not 0 < initial_weight < 1:
             raise ModelError(
                 "Argument `initial_weight` must be strictly between 0 and 1, "
                 f"but is {initial_weight!r}."
             )
         self.quantum, self.classical, self.mode = quantum, classical, mode
-        self.initial_weight = float(initial_weight)
+        self.initial_weight = initial_weight
         limits = {
             "budget_usd": budget_usd,
             "max_queue_seconds": max_queue_seconds,
@@ -162,18 +164,18 @@ class AdaptiveLayer(nnx.Module):
             "queue_seconds": (queue_seconds, "max_queue_seconds", 0.0),
             "standard_error": (standard_error, "max_standard_error", 0.0),
         }
-        quantum = True
+        quantum, numbers = True, dict.fromkeys(readings)
         for name, (value, limit_name, already) in readings.items():
             limit = getattr(self, limit_name)
             if value is not None:
-                _check_quantity(value, name)
+                numbers[name] = _check_quantity(value, name)
             elif limit is not None:
                 raise ModelError(
                     f"Argument `{name}` must be given, since the layer has {limit_name}={limit}."
                 )
             if limit is not None and value is not None:
-                quantum = quantum and already + value <= limit
-        choice = AdaptiveChoice(quantum, cost_usd, queue_seconds, standard_error)
+                quantum = quantum and already + numbers[name] <= limit * (1 + _ROUNDING)
+        choice = AdaptiveChoice(quantum, **numbers)
         self._write(choice)
         return choice
 
@@ -212,13 +214,13 @@ class AdaptiveLayer(nnx.Module):
             return self.weight * outputs[0] + (1 - self.weight) * outputs[1]
         chosen = self.mode == "quantum" if self.mode != "auto" else self.use_quantum[...]
         if not is_concrete(chosen):
-            _check_shapes(_outputs(self.quantum, values), _outputs(self.classical, values))
+            _check_shapes(output_of(self.quantum, values), output_of(self.classical, values))
             modules = (self.quantum, self.classical)
             return nnx.cond(chosen, lambda q, c, v: q(v), lambda q, c, v: c(v), *modules, values)
         if not chosen:
             return self.classical(values)
         result = self.quantum(values)
-        _check_shapes(result, _outputs(self.classical, values))
+        _check_shapes(result, output_of(self.classical, values))
         return result
 
 
@@ -230,17 +232,8 @@ def _check_shapes(quantum: Any, classical: Any) -> None:
         )
 
 
-def _outputs(module: Any, values: Array) -> jax.ShapeDtypeStruct:
-    """Shape of the outputs, without running the module."""
-    graph, state = nnx.split(module)
-    given = jax.ShapeDtypeStruct(values.shape, values.dtype)
-    return jax.eval_shape(lambda s, v: nnx.merge(graph, s, copy=True)(v), state, given)
-
-
 def _check_quantity(value: Any, name: str) -> float:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not 0 <= value < math.inf:
-        raise ModelError(
-            f"Argument `{name}` must be a finite number of at least 0, but is {value!r}."
-        )
-    return float(value)
+    number = check_real(value, name=name, error=ModelError)
+    if number < 0:
+        raise ModelError(f"Argument `{name}` must be at least 0, but is {value!r}.")
+    return number

@@ -75,13 +75,13 @@ class QuantumConv2D(QuantumLayer):
         self,
         in_features: int,
         kernel_size: int | Sequence[int],
+        *,
         strides: int | Sequence[int] = 1,
         num_filters: int = 1,
         padding: str = "VALID",
         depth: int = 3,
         entanglement: str = "full",
         measurement_bases: tuple[str, ...] = ("Z", "X", "Y"),
-        *,
         num_qubits: int | None = None,
         encoding: Encoding = "amplitude",
         keep_norm: bool = True,
@@ -97,7 +97,7 @@ class QuantumConv2D(QuantumLayer):
         self.strides = _pair(strides, name="strides")
         self.num_filters = check_positive_int(num_filters, name="num_filters", error=ModelError)
         self.padding = padding
-        self.keep_norm = keep_norm
+        self.keep_norm = bool(keep_norm)
         self.num_qubits = self._fitting_qubits(num_qubits, encoding)
         filters = [
             QuantumFeatureExtractor(
@@ -119,7 +119,17 @@ class QuantumConv2D(QuantumLayer):
         self.depth, self.entanglement = first.depth, first.entanglement
         self.measurement_bases, self.encoding = first.measurement_bases, first.encoding
         self.ansatz, self.angle_shape = first.ansatz, first.angle_shape
-        self.executor, self.angle_init = executor, angle_init
+        self.angle_init = angle_init
+
+    @property
+    def executor(self) -> Executor | None:
+        """That of every filter."""
+        return self.filters[0].executor
+
+    @executor.setter
+    def executor(self, executor: Executor | None) -> None:
+        for each in self.filters:
+            each.executor = executor
 
     def _fitting_qubits(self, num_qubits: int | None, encoding: Encoding) -> int:
         """The given number of qubits if a patch fits it, or else the fewest that it fits."""

@@ -8,7 +8,7 @@ from qjax._checks import check_positive_int
 from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
-from qjax.nn._layer import Executor
+from qjax.nn._layer import Executor, kept_executor
 from qjax.observables import PauliSum
 from qjax.sim import expectation
 from qjax.transforms import NoiseModel, dilate, insert_noise
@@ -41,7 +41,12 @@ class NoisyExecutor(nnx.Module):
                 f"Argument `noise` must be a qjax.NoiseModel, but is {type(noise).__name__}."
             )
         self.noise = nnx.data(noise)
-        self.executor = executor
+        self.executor = kept_executor(executor)
+
+    @property
+    def shots(self) -> int | None:
+        """Of the executor that runs the noisy circuit; None if it has no such number."""
+        return getattr(self.executor, "shots", None)
 
     def __call__(self, circuit: Circuit, observables: Sequence[PauliSum]) -> Array:
         """Expectation values (..., m) of m observables."""
@@ -54,7 +59,8 @@ class ShotExecutor(nnx.Module):
     Every basis is measured with `shots` shots of its own. The derivative has no shot noise; see
     `qjax.expectation` with method="shots". Like `nnx.Dropout` the executor counts its keys in a
     stream of random numbers, so a layer that holds it is compiled by `nnx.jit`, or split into its
-    structure and its state; `jax.jit` of the layer itself cannot move the stream.
+    structure and its state; `jax.jit` of the layer itself cannot move the stream. Every sample of a
+    batch has shots of its own; under `nnx.vmap` that takes `nnx.split_rngs`.
 
     Args:
         shots: how many per measurement basis.
@@ -88,7 +94,8 @@ class ShotExecutor(nnx.Module):
 class DilationExecutor(nnx.Module):
     """Replaces channels by gates on ancilla qubits before a circuit runs, as a device needs it.
 
-    The values are the same. `qjax.transforms.dilate` says how many ancillas a channel takes.
+    The values are the same, and so are derivatives, except in a strength that is exactly 0 or 1:
+    see `qjax.transforms.dilate`, which also says how many ancillas a channel takes.
 
     Args:
         executor: what runs the circuit of gates; the exact simulator if not given.
@@ -102,7 +109,12 @@ class DilationExecutor(nnx.Module):
     """
 
     def __init__(self, executor: Executor | None = None):
-        self.executor = executor
+        self.executor = kept_executor(executor)
+
+    @property
+    def shots(self) -> int | None:
+        """Of the executor that runs the circuit of gates; None if it has no such number."""
+        return getattr(self.executor, "shots", None)
 
     def __call__(self, circuit: Circuit, observables: Sequence[PauliSum]) -> Array:
         """Expectation values (..., m) of m observables."""

@@ -19,7 +19,7 @@ from qjax.library import (
     strongly_entangling,
     tree_tensor,
 )
-from qjax.nn._angle import Angle
+from qjax.nn._angle import drawn_angles
 from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     ENCODINGS,
@@ -125,7 +125,7 @@ class QuantumFeatureExtractor(QuantumLayer):
                 "Argument `ansatz` must be 'hardware_efficient' for encoding='reuploading', "
                 f"but is {ansatz!r}."
             )
-        self.theta = Angle(angle_init(rngs.params(), self._theta_shape()))
+        self.theta = drawn_angles(angle_init, rngs, self._theta_shape())
 
     def _theta_shape(self) -> tuple[int, ...]:
         if self.angle_shape is not None:

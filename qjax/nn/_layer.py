@@ -65,7 +65,16 @@ class QuantumLayer(nnx.Module):
 
     num_qubits: int
     encoding: Encoding | None = None
-    executor: Executor | None = None
+    _executor: Executor | None = None
+
+    @property
+    def executor(self) -> Executor | None:
+        """What computes expectation values; None for the exact simulator. It can be exchanged."""
+        return self._executor
+
+    @executor.setter
+    def executor(self, executor: Executor | None) -> None:
+        self._executor = kept_executor(executor)
 
     def encode(self, x: ArrayLike) -> Circuit:
         """Circuit that puts inputs (..., features) into the layer's qubits.
@@ -109,17 +118,46 @@ class QuantumLayer(nnx.Module):
         return self.measure(self.circuit(x), tuple(range(self.num_qubits)))
 
 
+def kept_executor(executor: Executor | None) -> Any:
+    """An executor as the attribute of a module: part of its state if it has one itself.
+
+    Raises:
+        ModelError: if it cannot be called.
+    """
+    if executor is not None and not callable(executor):
+        raise ModelError(
+            "Argument `executor` must be a function of a circuit and observables, or None, "
+            f"but is {executor!r}."
+        )
+    return nnx.data(executor) if isinstance(executor, nnx.Module) else nnx.static(executor)
+
+
+def output_of(layer: Any, values: Any) -> Any:
+    """Shape and dtype of a layer's outputs; nothing runs, and the state of the layer stays."""
+    if not isinstance(layer, nnx.Module):  # a plain function, such as an activation
+        return jax.eval_shape(layer, values)
+    graph, state = nnx.split(layer)
+    return jax.eval_shape(lambda s, v: nnx.merge(graph, s, copy=True)(v), state, values)
+
+
 def as_input(x: ArrayLike) -> Array:
     """Returns inputs as a real, finite array of the working dtype.
 
     Raises:
-        ModelError: if they are complex, or known to hold NaN or infinity.
+        ModelError: if they are no array of real numbers, or known to hold NaN or infinity, or
+            numbers too large for the dtype.
     """
-    array = x if isinstance(x, jax.Array) else np.asarray(x)
-    if array.dtype.kind not in "biuf" and not jnp.issubdtype(array.dtype, jnp.floating):
+    try:
+        array = x if isinstance(x, jax.Array) else np.asarray(x)
+    except ValueError as error:
+        raise ModelError(f"Argument `x` must be an array of numbers: {error}.") from None
+    real = jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool
+    if not real or jnp.iscomplexobj(array):
         raise ModelError(f"Argument `x` must be real, but has dtype {array.dtype}.")
-    check_finite(array, name="x", error=ModelError)
-    return as_float_array(array)
+    with np.errstate(over="ignore"):
+        values = as_float_array(array)
+    check_finite(values, name="x", error=ModelError)
+    return values
 
 
 def encode_features(x: ArrayLike, encoding: Encoding, num_qubits: int) -> Circuit:

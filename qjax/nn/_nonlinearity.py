@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-from flax import nnx
 
-from qjax._checks import check_choice, check_finite
+from qjax._checks import check_choice, check_real
 from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.circuit import RX, RZZ, AmplitudeDamping, Circuit, PhaseDamping
 from qjax.errors import ModelError
+from qjax.nn._angle import Angle
 from qjax.nn._layer import (
     Encoding,
     Executor,
@@ -57,7 +57,7 @@ class QuantumNonlinearity(QuantumLayer):
 
     Attributes:
         logits: `Strength` of shape (n,), if a channel's strength is learnable.
-        scale: `nnx.Param` of shape (), s, if that of `parametric` is.
+        scale: `Angle` of shape (), s, if that of `parametric` is.
 
     Raises:
         ModelError: if an argument is out of range, or phase damping is read in Z alone.
@@ -99,7 +99,7 @@ class QuantumNonlinearity(QuantumLayer):
         if kind == "parametric":
             self.strength = self._check_factor(strength)
             if self.learnable:
-                self.scale = nnx.Param(jnp.asarray(self.strength, float_dtype()))
+                self.scale = Angle(jnp.asarray(self.strength, float_dtype()))
             return
         self.strength = check_strength(strength, learnable=self.learnable)
         if self.learnable:
@@ -111,10 +111,7 @@ class QuantumNonlinearity(QuantumLayer):
                 "Argument `encoding` must be 'angle' for kind='parametric', which needs one "
                 "feature per qubit, but is 'amplitude'."
             )
-        if not isinstance(strength, int | float) or isinstance(strength, bool):
-            raise ModelError(f"Argument `strength` must be a number, but is {strength!r}.")
-        check_finite(strength, name="strength", error=ModelError)
-        return float(strength)
+        return check_real(strength, name="strength", error=ModelError)
 
     def operations(self) -> Circuit:
         """The channel on every qubit."""

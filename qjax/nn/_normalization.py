@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from qjax._checks import check_positive_int
+from qjax._checks import check_positive_int, check_real
 from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.errors import ModelError
 from qjax.nn._layer import as_input
@@ -23,11 +23,12 @@ class QuantumAwareNormalization(nnx.Module):
 
     - **Shot noise.** A value e estimated from N shots of +1 and -1 has the variance
       (1 - <e>**2) / N on top of that of the data, of which (1 - e**2) / (N - 1) is the unbiased
-      estimate. Its mean over the batch is subtracted, so that features are scaled by their signal
-      and not by their noise.
-    - **A floor.** A feature whose variance is below `epsilon` is not blown up: it is divided by
-      sqrt(v + epsilon).
-    - **Range.** The result is limit * tanh(z / limit), z = (e - m) / sqrt(v + epsilon), inside
+      estimate. Its mean w over the batch is subtracted from the variance, so that features are
+      scaled by their signal v. Where there is more noise than signal they are scaled by the noise,
+      so that it is not blown up.
+    - **A floor.** A feature that hardly varies is not blown up either, by `epsilon`.
+    - **Range.** The result is limit * tanh(z / limit), where
+      z = (e - m) / sqrt(max(v, w) + epsilon): inside
       (-limit, limit): with the default, pi, an angle that does not wrap around.
 
     It has no trainable parameters: the angles that follow can shift and turn.
@@ -43,7 +44,9 @@ class QuantumAwareNormalization(nnx.Module):
 
     Attributes:
         mean: `nnx.BatchStat` of shape (num_features,), running mean, at first 0.
-        var: likewise, running variance without shot noise, at first 1.
+        var: likewise, running variance without shot noise, at first 1; an estimate, which may be
+            a little below 0.
+        noise: likewise, running variance of the shot noise, at first 0.
 
     Raises:
         ModelError: if an argument is out of range, or the inputs have another length.
@@ -78,14 +81,15 @@ class QuantumAwareNormalization(nnx.Module):
             raise ModelError("Argument `shots` must be at least 2, but is 1.")
         self.limit = _check_above_zero(limit, "limit")
         self.epsilon = _check_above_zero(epsilon, "epsilon")
-        if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+        self.momentum = check_real(momentum, name="momentum", error=ModelError)
+        if not 0 <= self.momentum < 1:
             raise ModelError(
                 f"Argument `momentum` must be at least 0 and below 1, but is {momentum!r}."
             )
-        self.momentum = float(momentum)
         self.use_running_average = bool(use_running_average)
         self.mean = nnx.BatchStat(jnp.zeros(self.num_features, float_dtype()))
         self.var = nnx.BatchStat(jnp.ones(self.num_features, float_dtype()))
+        self.noise = nnx.BatchStat(jnp.zeros(self.num_features, float_dtype()))
 
     def __call__(self, x: ArrayLike) -> Array:
         """Maps expectation values (..., num_features) to (..., num_features) in (-limit, limit)."""
@@ -95,30 +99,34 @@ class QuantumAwareNormalization(nnx.Module):
                 f"Argument `x` must have {self.num_features} features, but has shape "
                 f"{values.shape}."
             )
-        mean, var = self.mean[...], self.var[...]
+        running = (self.mean, self.var, self.noise)
+        mean, var, noise = (statistic[...] for statistic in running)
         if not self.use_running_average:
-            mean, var = self._batch_statistics(values)
+            mean, var, noise = self._batch_statistics(values)
             keep = self.momentum
-            for running, found in ((self.mean, mean), (self.var, var)):
-                running[...] = keep * running[...] + (1 - keep) * jax.lax.stop_gradient(found)
-        scaled = (values - mean) / jnp.sqrt(var + self.epsilon)
+            for statistic, found in zip(running, (mean, var, noise), strict=True):
+                statistic[...] = keep * statistic[...] + (1 - keep) * jax.lax.stop_gradient(found)
+        scaled = (values - mean) / jnp.sqrt(jnp.maximum(var, noise) + self.epsilon)
         return self.limit * jnp.tanh(scaled / self.limit)
 
-    def _batch_statistics(self, values: Array) -> tuple[Array, Array]:
-        """Mean, and variance without shot noise, over all axes but the last."""
-        if values.size == self.num_features:
+    def _batch_statistics(self, values: Array) -> tuple[Array, Array, Array]:
+        """Mean, variance without shot noise, and that of the noise, over all axes but the last."""
+        samples = values.size // self.num_features
+        if samples < 2:
             raise ModelError(
                 f"Argument `x` must hold at least 2 samples to train on, but has shape "
                 f"{values.shape}. Call `eval()` on the model for one sample."
             )
         axes = tuple(range(values.ndim - 1))
-        var = values.var(axis=axes)
-        if self.shots is not None:
-            var = jnp.maximum(var - (1 - values**2).mean(axis=axes) / (self.shots - 1), 0)
-        return values.mean(axis=axes), var
+        mean, var = values.mean(axis=axes), values.var(axis=axes)
+        if self.shots is None:
+            return mean, var, jnp.zeros_like(var)
+        noise = (1 - values**2).mean(axis=axes) / (self.shots - 1)
+        return mean, var - noise * (samples - 1) / samples, noise
 
 
 def _check_above_zero(value: float, name: str) -> float:
-    if not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ModelError(f"Argument `{name}` must be a finite number above 0, but is {value!r}.")
-    return float(value)
+    number = check_real(value, name=name, error=ModelError)
+    if number <= 0:
+        raise ModelError(f"Argument `{name}` must be above 0, but is {value!r}.")
+    return number

@@ -8,7 +8,7 @@ from qjax._checks import check_choice, check_positive_int, check_qubits
 from qjax._typing import Array
 from qjax.circuit import CRX, CRZ, CX, AmplitudeDamping, Circuit, Operation, X
 from qjax.errors import CircuitError, ModelError
-from qjax.nn._angle import Angle
+from qjax.nn._angle import drawn_angles
 from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     Encoding,
@@ -49,7 +49,7 @@ class QuantumPooling(QuantumLayer):
         measurement_bases: letters of "Z", "X", "Y", read when the layer comes last.
         keep: qubits to keep, instead of one per group; not for the kinds that act on groups.
         strength: of the damping, in (0, 1).
-        learnable: whether the strength, one per qubit, is trained.
+        learnable: whether the strength, the same for all qubits, is trained.
         encoding: of the inputs when the layer runs alone, as in `QuantumFeatureExtractor`.
         executor: what computes expectation values; the exact simulator if not given.
         angle_init: draws the angles from a key and a shape.
@@ -57,7 +57,7 @@ class QuantumPooling(QuantumLayer):
 
     Attributes:
         theta: `Angle` of shape (pool_size - 1, 2), (a, b) of each dropped qubit; for `controlled`.
-        logits: `Strength` of shape (n,), for a learnable `amplitude_damping`.
+        logits: `Strength` of shape (), for a learnable `amplitude_damping`.
 
     Raises:
         ModelError: if n is not divisible by `pool_size`, or an argument is out of range.
@@ -107,9 +107,9 @@ class QuantumPooling(QuantumLayer):
         if kind == "controlled":
             if rngs is None:
                 raise ModelError("Argument `rngs` must be given for kind='controlled'.")
-            self.theta = Angle(angle_init(rngs.params(), (self.pool_size - 1, 2)))
+            self.theta = drawn_angles(angle_init, rngs, (self.pool_size - 1, 2))
         if kind == "amplitude_damping" and self.learnable:
-            self.logits = strength_parameter(self.strength, (self.num_qubits,))
+            self.logits = strength_parameter(self.strength, ())
 
     def _check_keep(self, keep: Sequence[int] | None) -> tuple[int, ...] | None:
         if keep is None:
@@ -151,9 +151,8 @@ class QuantumPooling(QuantumLayer):
         return Circuit(self.num_qubits, operations)
 
     def _damping(self) -> list[Operation]:
-        n = self.num_qubits
-        strengths = strengths_of(self.logits) if self.learnable else [self.strength] * n
-        return [AmplitudeDamping(strengths[qubit], qubit) for qubit in range(n)]
+        strength = strengths_of(self.logits) if self.learnable else self.strength
+        return [AmplitudeDamping(strength, qubit) for qubit in range(self.num_qubits)]
 
     def _controlled(self) -> list[Operation]:
         theta = self.theta[...]

@@ -11,7 +11,7 @@ from qjax._typing import Array
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
 from qjax.library import angle_encoding
-from qjax.nn._angle import Angle
+from qjax.nn._angle import drawn_angles
 from qjax.nn._initializers import Initializer, uniform_angles
 from qjax.nn._layer import (
     Encoding,
@@ -38,8 +38,10 @@ class QuantumReadout(QuantumLayer):
 
         log((p_c + eps) / sum_d (p_d + eps)),
 
-    eps being the machine epsilon of the working dtype, so that an outcome of probability zero has
-    a finite score and gradient. `expectation`: the expectation values of the qubits in the given
+    so that an outcome of probability zero has a finite score and gradient: eps is the machine
+    epsilon of the working dtype, or 1 / shots for an executor that has an attribute `shots`, as if
+    every class had been counted once more (an outcome that was not seen in some shots may still
+    have a large derivative). `expectation`: the expectation values of the qubits in the given
     bases, basis-major, of which the first `num_classes` are the scores (logits).
 
     Args:
@@ -97,7 +99,7 @@ class QuantumReadout(QuantumLayer):
                 f"Argument `num_classes` must be at most {largest}, the number of {what} of "
                 f"{num_qubits} qubits, but is {num_classes}. Use more qubits."
             )
-        self.theta = Angle(angle_init(rngs.params(), (self.num_qubits,)))
+        self.theta = drawn_angles(angle_init, rngs, (self.num_qubits,))
 
     def operations(self) -> Circuit:
         """The trainable RY layer."""
@@ -109,7 +111,9 @@ class QuantumReadout(QuantumLayer):
             values = self.evaluate(circuit, pauli_features(qubits, self.measurement_bases))
             return values[..., : self.num_classes]
         chances = self._probabilities(circuit, qubits)[..., : self.num_classes]
-        safe = jnp.maximum(chances, 0) + jnp.finfo(chances.dtype).eps
+        shots = getattr(self.executor, "shots", None)
+        smallest = jnp.finfo(chances.dtype).eps if shots is None else 1 / shots
+        safe = jnp.maximum(chances, 0) + smallest
         return jnp.log(safe) - jnp.log(jnp.sum(safe, axis=-1, keepdims=True))
 
     def _probabilities(self, circuit: Circuit, qubits: tuple[int, ...]) -> Array:

@@ -10,7 +10,7 @@ from flax import nnx
 from qjax._typing import Array, ArrayLike, float_dtype
 from qjax.circuit import Circuit
 from qjax.errors import ModelError
-from qjax.nn._layer import QuantumLayer
+from qjax.nn._layer import Executor, QuantumLayer, output_of
 
 __all__ = ["QuantumSequential"]
 
@@ -62,6 +62,15 @@ class QuantumSequential(QuantumLayer):
         self.layers = nnx.List(layers)
         self.num_qubits = layers[0].num_qubits
 
+    @property
+    def executor(self) -> Executor | None:
+        """That of the last layer, the only one that is measured."""
+        return self.layers[-1].executor
+
+    @executor.setter
+    def executor(self, executor: Executor | None) -> None:
+        self.layers[-1].executor = executor
+
     def _places(self) -> list[tuple[int, ...]]:
         """The qubits of every layer, and of what comes after the last, in the register."""
         places = [tuple(range(self.num_qubits))]
@@ -97,12 +106,12 @@ class QuantumSequential(QuantumLayer):
         values = jax.ShapeDtypeStruct(jnp.shape(x), float_dtype())
         for place, layer in enumerate(self.layers):
             try:
-                values = jax.eval_shape(layer, values)
+                values = output_of(layer, values)
             except ModelError as error:
                 raise ModelError(
-                    f"Layer {place}, {type(layer).__name__}, cannot run on the {values.shape[-1]} "
-                    f"numbers it would get: {error} Choose other measurement bases or another "
-                    "encoding, or run the stack as one circuit."
+                    f"Layer {place}, {type(layer).__name__}, cannot run on inputs of shape "
+                    f"{values.shape}: {error} Choose other measurement bases or another encoding, "
+                    "or run the stack as one circuit."
                 ) from None
         return nnx.Sequential(*self.layers)
 

@@ -5,16 +5,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
+from qjax._checks import check_real
 from qjax._typing import Array, float_dtype
 from qjax.errors import ModelError
+from qjax.nn._angle import QuantumParam
 
 __all__ = ["Strength", "check_strength", "strength_parameter", "strengths_of"]
 
 
-class Strength(nnx.Param):
-    """An `nnx.Param` that holds the logits of channel strengths: strength = 1 / (1 + exp(-logit)).
+class Strength(QuantumParam):
+    """A `QuantumParam` that holds logits of channel strengths: strength = 1 / (1 + exp(-logit)).
 
     Being a type of its own, it can be named in filters, as `Angle` can.
 
@@ -32,12 +33,11 @@ def check_strength(value: Any, *, learnable: bool) -> float:
 
     Zero and one have no finite logit, so a learnable strength must lie between them.
     """
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    inside = real and (0 < value < 1 if learnable else 0 <= value <= 1)
-    if not inside:
+    number = check_real(value, name="strength", error=ModelError)
+    if not (0 < number < 1 if learnable else 0 <= number <= 1):
         where = "strictly between 0 and 1 to be learnable" if learnable else "between 0 and 1"
         raise ModelError(f"Argument `strength` must be {where}, but is {value!r}.")
-    return float(value)
+    return number
 
 
 def strength_parameter(value: float, shape: tuple[int, ...]) -> Strength:

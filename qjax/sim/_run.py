@@ -198,6 +198,14 @@ def _over_batch(function: Callable, circuit: Circuit, initial: Any) -> Any:
         split = len(circuit.params)
         return function(structure, values[:split], values[split:], initial)
 
+    if 0 in batch:
+        samples = [
+            jax.ShapeDtypeStruct(a.shape[a.ndim - r :], a.dtype)
+            for a, r in zip(arrays, ranks, strict=True)
+        ]
+        shapes = jax.eval_shape(call, *samples)
+        return jax.tree.map(lambda s: jnp.zeros((*batch, *s.shape), s.dtype), shapes)
+
     mapped = call
     for depth in range(len(batch)):  # innermost axis first
         axes = []

@@ -50,6 +50,9 @@ def dilate(circuit: Circuit) -> Circuit:
       outcome are controlled by it.
     - other channels with m Kraus operators: ceil(log2 m), and one unitary.
 
+    Derivatives are those of the channel too, but for strengths that are exactly 0 or 1: the angles
+    of the gates are arcsines of roots, whose infinite slope there is replaced by zero.
+
     Args:
         circuit: any circuit without post-selection and without parameters left to bind.
 

@@ -107,8 +107,12 @@ BAD_ARGUMENTS = [
     (("fast",), {}, "`mode` must be one of 'quantum', .*, but is 'fast'"),
     (("learned",), {"initial_weight": 1.0}, "`initial_weight` must be strictly between 0 and 1"),
     (("learned",), {"budget_usd": 1.0}, "`budget_usd` must not be given with mode='learned'"),
-    (("auto",), {"budget_usd": -1}, "`budget_usd` must be a finite number of at least 0"),
-    (("auto",), {"max_queue_seconds": "1"}, "`max_queue_seconds` must be .*, but is '1'"),
+    (("auto",), {"budget_usd": -1}, "`budget_usd` must be at least 0, but is -1"),
+    (
+        ("auto",),
+        {"max_queue_seconds": "1"},
+        "`max_queue_seconds` must be a finite number, but is '1'",
+    ),
 ]
 
 
@@ -139,7 +143,7 @@ def test_bad_choices():
     layer = adaptive("auto", max_queue_seconds=1)
     with pytest.raises(ModelError, match="`queue_seconds` must be given, since .*max_queue_secon"):
         layer.choose(cost_usd=1.0)
-    with pytest.raises(ModelError, match="`queue_seconds` must be a finite number .*, but is nan"):
+    with pytest.raises(ModelError, match="`queue_seconds` must be a finite number, but is nan"):
         layer.choose(queue_seconds=float("nan"))
     with pytest.raises(ModelError, match="`choose` runs on the host and cannot be traced"):
         nnx.jit(lambda m: m.choose(queue_seconds=1.0))(layer)

@@ -72,7 +72,7 @@ def cut(image: np.ndarray, kernel: tuple[int, int], strides: tuple[int, int]) ->
 def test_patches_equal_loops(kernel, strides):
     """Row by row, the channels of a pixel together, at every place where a patch fits."""
     x = images(6, 7, 2).astype(np.float32)
-    layer = QuantumConv2D(2, kernel, strides, depth=1, keep_norm=False, rngs=nnx.Rngs(0))
+    layer = QuantumConv2D(2, kernel, strides=strides, depth=1, keep_norm=False, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(layer.patches(x), cut(x, kernel, strides))
 
 
@@ -85,7 +85,7 @@ def test_patches_lie_where_flax_puts_them(padding, kernel, strides):
     conv = nnx.Conv(2, features, sizes, strides, padding=padding, use_bias=False, rngs=nnx.Rngs(0))
     conv.kernel[...] = jnp.eye(features).reshape(*sizes, 2, features)
     layer = QuantumConv2D(
-        2, kernel, strides, 1, padding, depth=1, keep_norm=False, rngs=nnx.Rngs(0)
+        2, kernel, strides=strides, padding=padding, depth=1, keep_norm=False, rngs=nnx.Rngs(0)
     )
     for height, width in ((5, 6), (6, 9), (4, 4)):
         x = images(3, height, width, 2).astype(np.float32)
@@ -142,7 +142,7 @@ CASES = {
 def test_equals_oracle_patch_by_patch(case, x64):
     """Every filter in every patch of every image: encoding, ansatz, order of the features."""
     options, n, ops = CASES[case]
-    layer = QuantumConv2D(1, 2, (2, 1), 2, depth=2, rngs=nnx.Rngs(0), **options)
+    layer = QuantumConv2D(1, 2, strides=(2, 1), num_filters=2, depth=2, rngs=nnx.Rngs(0), **options)
     assert layer.num_qubits == n
     x = images(2, 4, 3, 1)
     bases = options.get("measurement_bases", ("Z", "X", "Y"))
@@ -210,14 +210,16 @@ def test_all_patches_of_a_batch_are_one_batch_of_one_circuit_per_filter():
         calls.append((circuit.batch_shape, len(observables)))
         return qj.expectation(circuit, observables)
 
-    layer = QuantumConv2D(1, 3, 2, 3, depth=1, executor=executor, rngs=nnx.Rngs(0))
+    layer = QuantumConv2D(
+        1, 3, strides=2, num_filters=3, depth=1, executor=executor, rngs=nnx.Rngs(0)
+    )
     assert layer(images(2, 5, 7, 9, 1)).shape == (2, 5, 3, 4, 36)
     assert calls == [((2 * 5 * 3 * 4,), 12)] * 3
 
 
 def test_batch_vmap_jit_and_loop_agree():
     """Two batch axes, one mapped axis, nnx.jit, split and merged, copied, one after another."""
-    layer = QuantumConv2D(1, 2, 2, 2, depth=1, rngs=nnx.Rngs(0))
+    layer = QuantumConv2D(1, 2, strides=2, num_filters=2, depth=1, rngs=nnx.Rngs(0))
     x = images(2, 3, 4, 4, 1).astype(np.float32)
     expected = layer(x)
     assert expected.shape == (2, 3, 2, 2, 18) and expected.dtype == np.float32
@@ -234,7 +236,7 @@ def test_batch_vmap_jit_and_loop_agree():
 
 def test_new_angles_compile_nothing():
     """One program per shape, whatever the numbers."""
-    layer = QuantumConv2D(1, 2, 2, 2, depth=1, rngs=nnx.Rngs(0))
+    layer = QuantumConv2D(1, 2, strides=2, num_filters=2, depth=1, rngs=nnx.Rngs(0))
     run, leaves = as_function(layer)
     compiled, x = jax.jit(run), jnp.ones((2, 4, 4, 1))
     first = compiled(leaves, x).block_until_ready()
@@ -247,7 +249,9 @@ def test_new_angles_compile_nothing():
 
 def test_gradients(x64):
     """Every angle of every filter and every pixel, which overlapping patches share."""
-    layer = QuantumConv2D(1, 2, 1, 2, depth=2, measurement_bases=("Z", "X"), rngs=nnx.Rngs(2))
+    layer = QuantumConv2D(
+        1, 2, num_filters=2, depth=2, measurement_bases=("Z", "X"), rngs=nnx.Rngs(2)
+    )
     x = images(3, 3, 1)
     in_leaves, in_x = checked_jacobians(layer, x)
     outputs = 2 * 2 * 2 * 2 * 3
@@ -260,7 +264,7 @@ def test_gradients(x64):
 def test_gradients_of_the_other_encodings(encoding, x64):
     """Padded, with strides: the padding takes no gradient, the pixels do."""
     layer = QuantumConv2D(
-        2, (1, 2), (1, 2), padding="SAME", depth=1, encoding=encoding, rngs=nnx.Rngs(3)
+        2, (1, 2), strides=(1, 2), padding="SAME", depth=1, encoding=encoding, rngs=nnx.Rngs(3)
     )
     (in_theta,), in_x = checked_jacobians(layer, images(1, 3, 2))
     assert in_theta.shape == (1, 2, 12, 1, 4, 2)
@@ -300,7 +304,7 @@ def test_one_filter_leads_a_coherent_sequence(x64):
     """The qubits of each patch are pooled and read out in one circuit: class scores per patch."""
     rngs = nnx.Rngs(0)
     stack = QuantumSequential(
-        QuantumConv2D(1, 2, 2, depth=1, rngs=rngs),
+        QuantumConv2D(1, 2, strides=2, depth=1, rngs=rngs),
         QuantumPooling(3, keep=(0, 2)),
         QuantumReadout(2, 4, rngs=rngs),
     )
@@ -350,9 +354,9 @@ def test_rebuilds_from_its_arguments():
     layer = QuantumConv2D(
         2,
         (3, 2),
-        (2, 1),
-        2,
-        "SAME",
+        strides=(2, 1),
+        num_filters=2,
+        padding="SAME",
         depth=2,
         entanglement="linear",
         measurement_bases=("X",),
@@ -417,9 +421,9 @@ BAD_ARGUMENTS = [
     ((1, (3, 3, 3)), {}, r"`kernel_size` must be one integer or two, but is \(3, 3, 3\)"),
     ((1, "33"), {}, "`kernel_size` must be one integer or two, but is '33'"),
     ((1, 2.5), {}, "`kernel_size` must be an integer, but is 2.5"),
-    ((1, 3, 0), {}, "`strides` must be at least 1, but is 0"),
-    ((1, 3, 1, 0), {}, "`num_filters` must be at least 1, but is 0"),
-    ((1, 3, 1, 1, "CAUSAL"), {}, "`padding` must be one of 'VALID', 'SAME', but is 'CAUSAL'"),
+    ((1, 3), {"strides": 0}, "`strides` must be at least 1, but is 0"),
+    ((1, 3), {"num_filters": 0}, "`num_filters` must be at least 1, but is 0"),
+    ((1, 3), {"padding": "CAUSAL"}, "`padding` must be one of 'VALID', 'SAME', but is 'CAUSAL'"),
     ((1, 3), {"depth": 0}, "`depth` must be at least 1, but is 0"),
     ((1, 3), {"encoding": "basis"}, "`encoding` must be one of .*, but is 'basis'"),
     ((1, 3), {"encoding": qj.angle_encoding}, "`num_qubits` must be given for an encoding of your"),

@@ -71,6 +71,27 @@ def test_bad_arguments(args, text):
         DecodingLayer(*args, rngs=nnx.Rngs(0))
 
 
+@pytest.mark.parametrize(
+    ("value_range", "text"),
+    [
+        (None, r"`value_range` must be \(low, high\), but is None"),
+        ((0, 1, 2), r"`value_range` must be \(low, high\), but is \(0, 1, 2\)"),
+        ((0, np.inf), "`value_range` must be a finite number, but is inf"),
+        (("a", "b"), "`value_range` must be a finite number, but is 'a'"),
+    ],
+)
+def test_bad_ranges(value_range, text):
+    """Two finite numbers."""
+    with pytest.raises(ModelError, match=text):
+        DecodingLayer(value_range=value_range)
+
+
+def test_length_without_a_projection():
+    """Is checked if it is given: DecodingLayer(10) is no projection to 10."""
+    with pytest.raises(ModelError, match=r"`x` must have 10 features, but has shape \(2, 3\)"):
+        DecodingLayer(10)(np.ones((2, 3)))
+
+
 def test_projection_without_random_streams():
     """The kernel has to be drawn from somewhere."""
     with pytest.raises(ModelError, match="`num_features` and `rngs` must be given"):

@@ -14,12 +14,14 @@ from qjax.errors import ModelError
 from qjax.nn import (
     DilationExecutor,
     NoisyExecutor,
+    QuantumConv2D,
     QuantumFeatureExtractor,
     QuantumNonlinearity,
     QuantumPooling,
     QuantumReadout,
     QuantumSequential,
     ShotExecutor,
+    models,
 )
 
 X = np.array([[0.4, -0.9], [1.3, 0.2], [-0.5, 0.8]], np.float32)
@@ -116,6 +118,68 @@ def test_channels_as_gates(kind):
     assert sizes == [4]
 
 
+@pytest.mark.parametrize("wrap", [lambda e: e, lambda e: NoisyExecutor(NOISE, e)])
+def test_readout_from_few_shots_has_a_bounded_gradient(wrap):
+    """A class that was never seen counts as seen once, not as a probability of epsilon."""
+    x = np.random.default_rng(0).normal(size=(32, 3)).astype(np.float32)
+
+    def slope(executor):
+        layer = QuantumReadout(3, 6, executor=executor, rngs=nnx.Rngs(0))
+        gradient = nnx.grad(lambda m: -jnp.mean(m(x)[:, 0]))(layer)
+        return np.abs(gradient["theta"][...]).max(), np.asarray(layer(x))
+
+    exact, _ = slope(None)
+    sampled, scores = slope(wrap(ShotExecutor(20, rngs=nnx.Rngs(1))))
+    assert scores.min() > np.log(1 / 20 / 2)  # some outcomes were not seen in 20 shots
+    assert scores.min() < np.log(1.5 / 20)
+    assert 0.01 * exact < sampled < 10 * exact
+
+
+def test_executors_can_be_exchanged():
+    """Trained exactly, then run from shots: of a layer, and of all that is read of a stack."""
+    layer = extractor()
+    exact = layer(X)
+    for each in (ShotExecutor(500, rngs=nnx.Rngs(0)), NoisyExecutor(NOISE), qj.expectation, None):
+        layer.executor = each
+        nnx.merge(*nnx.split(layer))(X)
+        assert np.allclose(layer(X), exact, atol=1e-5) == (each in (qj.expectation, None))
+    stack = QuantumSequential(extractor(), QuantumPooling(2))
+    stack.executor = ShotExecutor(50, rngs=nnx.Rngs(0))
+    assert stack.executor is stack.layers[-1].executor
+    assert np.any(stack(X) != stack(X))
+    images = QuantumConv2D(1, 2, num_filters=2, depth=1, rngs=nnx.Rngs(0))
+    images.executor = ShotExecutor(50, rngs=nnx.Rngs(0))
+    x = np.ones((1, 2, 2, 1), np.float32)
+    assert np.any(images(x) != images(x))
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS))
+def test_ready_made_models_take_an_executor(name):
+    """And run on it."""
+    calls = []
+
+    def device(circuit, observables):
+        calls.append(len(observables))
+        return qj.expectation(circuit, observables)
+
+    options: Any = {"num_features": 16, "num_classes": 2, "rngs": nnx.Rngs(0)}
+    model: Any = models.MODELS[name](executor=device, **options)
+    model(np.ones((2, 16), np.float32))
+    assert calls
+
+
+def test_measured_stacks_run_on_shots():
+    """Finding out whether the sizes fit takes no key from the stream."""
+    shots = ShotExecutor(100, rngs=nnx.Rngs(0))
+    options: Any = {"encoding": "angle", "measurement_bases": ("Z",)}
+    first = QuantumFeatureExtractor(2, executor=shots, rngs=nnx.Rngs(0), **options)
+    stack = QuantumSequential(first, QuantumPooling(2, executor=shots))
+    before = int(shots.stream.count[...])
+    measured = stack.measured(X)
+    assert int(shots.stream.count[...]) == before
+    assert measured(X).shape == (3, 1)
+
+
 def test_one_job_for_a_stack():
     """A coherent stack asks its executor once, with one circuit of the whole batch."""
     calls = []
@@ -134,6 +198,11 @@ def test_one_job_for_a_stack():
 @pytest.mark.parametrize(
     ("make", "text"),
     [
+        (
+            lambda: extractor(cast(Any, "device")),
+            "`executor` must be a function .*, but is 'device'",
+        ),
+        (lambda: DilationExecutor(cast(Any, 3)), "`executor` must be a function .*, but is 3"),
         (lambda: NoisyExecutor(cast(Any, 0.1)), "`noise` must be a qjax.NoiseModel, but is float"),
         (lambda: ShotExecutor(1, rngs=nnx.Rngs(0)), "`shots` must be at least 2, but is 1"),
         (

@@ -13,6 +13,7 @@ from qjax.nn import (
     AdaptiveLayer,
     AmplitudeEncoding,
     DecodingLayer,
+    DilationExecutor,
     EncodingLayer,
     QuantumAwareNormalization,
     QuantumFeatureExtractor,
@@ -60,6 +61,10 @@ LAYERS = {
     ),
     "amplitude": (lambda _: AmplitudeEncoding(2), 3),
     "damping": (lambda _: QuantumNonlinearity(2, learnable=True), 2),
+    "dilated": (
+        lambda _: QuantumNonlinearity(2, learnable=True, executor=DilationExecutor()),
+        2,
+    ),
     "dephasing": (lambda _: QuantumNonlinearity(2, "phase_damping"), 2),
     "parametric": (lambda _: QuantumNonlinearity(2, "parametric", 0.7, learnable=True), 2),
     "pooling": (lambda _: QuantumPooling(2, measurement_bases=("Z", "X"), encoding="iqp"), 2),
@@ -140,6 +145,17 @@ def test_nnx_grad_equals_jax_grad(name):
     assert len(live) == len(expected) - (2 if name == "choice" else 0)  # the layer not chosen
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_empty_batch(name):
+    """No samples, no outputs, and derivatives that are zero."""
+    layer, x = make(name)
+    out = layer(x[:0])
+    assert out.shape == (0, *layer(x).shape[1:])
+    graph, parameters, rest = nnx.split(layer, nnx.Param, ...)
+    gradient = jax.grad(lambda p: jnp.sum(nnx.merge(graph, p, rest)(x[:0])))(parameters)
+    assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(gradient))
 
 
 @pytest.mark.parametrize("name", LAYERS)

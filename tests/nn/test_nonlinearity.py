@@ -86,10 +86,10 @@ BAD_ARGUMENTS = [
     ((0,), {}, "`num_qubits` must be between 1 and 40, but is 0"),
     ((2, "relu"), {}, "`kind` must be one of 'amplitude_damping', .*, but is 'relu'"),
     ((2,), {"strength": 1.5}, "`strength` must be between 0 and 1, but is 1.5"),
-    ((2,), {"strength": "0.1"}, "`strength` must be between 0 and 1, but is '0.1'"),
+    ((2,), {"strength": "0.1"}, "`strength` must be a finite number, but is '0.1'"),
     ((2,), {"strength": 0.0, "learnable": True}, "strictly between 0 and 1 to be learnable"),
-    ((2, "parametric"), {"strength": np.nan}, "`strength` must be finite"),
-    ((2, "parametric"), {"strength": "x"}, "`strength` must be a number, but is 'x'"),
+    ((2, "parametric"), {"strength": np.nan}, "`strength` must be a finite number, but is nan"),
+    ((2, "parametric"), {"strength": "x"}, "`strength` must be a finite number, but is 'x'"),
     ((2, "parametric"), {"encoding": "amplitude"}, "`encoding` must be 'angle' for kind='param"),
     ((2,), {"encoding": "iqp"}, "`encoding` must be one of 'angle', 'amplitude', but is 'iqp'"),
     (

@@ -57,6 +57,29 @@ def test_shot_noise_is_taken_out_of_the_variance(x64):
     assert plain > 5 * exact.var()
 
 
+def test_pure_noise_is_not_blown_up(x64):
+    """Where shots are all the variance there is, outputs spread by about one, in both modes."""
+    rng = np.random.default_rng(2)
+    estimated = 2 * rng.binomial(100, 0.5, (256, 3)) / 100 - 1
+    layer = QuantumAwareNormalization(3, shots=100, momentum=0.0)
+    assert np.all(np.asarray(layer(estimated)).std(axis=0) < 1.1)
+    layer.eval()
+    assert np.all(np.asarray(layer(estimated)).std(axis=0) < 1.1)
+
+
+def test_signal_is_found_in_small_batches(x64):
+    """The mean over many batches of 8 has no bias beyond that of a population variance."""
+    rng = np.random.default_rng(3)
+    exact = 0.1 + 0.05 * rng.normal(size=(4000, 8, 1))
+    estimated = 2 * rng.binomial(100, (1 + exact) / 2) / 100 - 1
+    layer = QuantumAwareNormalization(1, shots=100, momentum=0.0)
+    found = []
+    for batch in estimated:
+        layer(batch)
+        found.append(float(layer.var[...][0]))
+    assert abs(np.mean(found) / (0.05**2 * 7 / 8) - 1) < 0.1
+
+
 def test_outputs_are_angles_that_do_not_wrap(x64):
     """Whatever comes in."""
     layer = QuantumAwareNormalization(1)
@@ -86,8 +109,8 @@ BAD_ARGUMENTS = [
     ({"num_features": 0}, "`num_features` must be at least 1, but is 0"),
     ({"shots": 1}, "`shots` must be at least 2, but is 1"),
     ({"shots": 0}, "`shots` must be at least 1, but is 0"),
-    ({"limit": 0}, "`limit` must be a finite number above 0, but is 0"),
-    ({"epsilon": -1e-3}, "`epsilon` must be a finite number above 0, but is -0.001"),
+    ({"limit": 0}, "`limit` must be above 0, but is 0"),
+    ({"epsilon": -1e-3}, "`epsilon` must be above 0, but is -0.001"),
     ({"momentum": 1.0}, "`momentum` must be at least 0 and below 1, but is 1.0"),
 ]
 
@@ -104,6 +127,7 @@ def test_bad_arguments(options, text):
     [
         ((5, 2), r"`x` must have 3 features, but has shape \(5, 2\)"),
         ((), "`x` must have 3 features"),
+        ((0, 3), "`x` must hold at least 2 samples to train on"),
         ((3,), "`x` must hold at least 2 samples to train on, .*Call `eval"),
     ],
 )

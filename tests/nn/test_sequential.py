@@ -295,7 +295,7 @@ def test_measured_runs_the_layers_one_by_one(x64):
 def test_measured_where_the_sizes_do_not_fit():
     """The layer, what it would get, and what to change."""
     stack = QuantumSequential(extractor(2, nnx.Rngs(0)), QuantumPooling(2))
-    text = r"Layer 1, QuantumPooling, cannot run on the 6 numbers .*Choose other measurement bases"
+    text = r"Layer 1, QuantumPooling, cannot run on inputs of shape \(1, 6\): .*Choose other"
     with pytest.raises(ModelError, match=text):
         stack.measured(np.ones((1, 4)))
 

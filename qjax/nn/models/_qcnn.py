@@ -8,7 +8,7 @@ from qjax._checks import check_choice, check_positive_int
 from qjax.errors import ModelError
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
 from qjax.nn._initializers import Initializer, uniform_angles
-from qjax.nn._layer import ENCODINGS, QuantumLayer
+from qjax.nn._layer import ENCODINGS, Executor, QuantumLayer
 from qjax.nn._pooling import QuantumPooling
 from qjax.nn._readout import QuantumReadout
 from qjax.nn._sequential import QuantumSequential
@@ -23,6 +23,7 @@ def qcnn(
     depth: int = 1,
     encoding: str = "amplitude",
     angle_init: Initializer = uniform_angles,
+    executor: Executor | None = None,
     rngs: nnx.Rngs,
 ) -> QuantumSequential:
     """Convolutions and poolings in turn, until the qubits are as few as the classes need.
@@ -44,6 +45,7 @@ def qcnn(
         depth: layers of each convolution.
         encoding: "amplitude", "angle" or "iqp".
         angle_init: draws the angles from a key and a shape.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial angles.
 
     Raises:
@@ -90,7 +92,8 @@ def qcnn(
     if sizes[-1] > 1:
         layers.append(convolution(sizes[-1]))
     return QuantumSequential(
-        *layers, QuantumReadout(sizes[-1], num_classes, angle_init=angle_init, rngs=rngs)
+        *layers,
+        QuantumReadout(sizes[-1], num_classes, executor=executor, angle_init=angle_init, rngs=rngs),
     )
 
 

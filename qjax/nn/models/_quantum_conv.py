@@ -12,7 +12,7 @@ from qjax.errors import ModelError
 from qjax.nn._conv import QuantumConv2D
 from qjax.nn._decoding import DecodingLayer
 from qjax.nn._initializers import Initializer, uniform_angles
-from qjax.nn._layer import as_input
+from qjax.nn._layer import Executor, as_input
 
 __all__ = ["quantum_conv"]
 
@@ -55,6 +55,7 @@ def quantum_conv(
     depth: int = 3,
     entanglement: str = "full",
     angle_init: Initializer = uniform_angles,
+    executor: Executor | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Sequential:
     """Small circuits look at every patch of an image; Z of their qubits, a projection.
@@ -70,6 +71,7 @@ def quantum_conv(
         depth: layers of each circuit.
         entanglement: of its layers, as in `QuantumFeatureExtractor`.
         angle_init: draws the angles from a key and a shape.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial parameters.
 
     Raises:
@@ -94,11 +96,12 @@ def quantum_conv(
     conv = QuantumConv2D(
         1,
         kernel_size,
-        max(1, side // 14) if strides is None else strides,
-        num_filters,
+        strides=max(1, side // 14) if strides is None else strides,
+        num_filters=num_filters,
         depth=depth,
         entanglement=entanglement,
         measurement_bases=("Z",),
+        executor=executor,
         angle_init=angle_init,
         rngs=rngs,
     )

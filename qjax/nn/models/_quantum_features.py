@@ -7,11 +7,18 @@ from qjax.errors import ModelError
 from qjax.nn._decoding import DecodingLayer
 from qjax.nn._encoding import EncodingLayer
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
+from qjax.nn._layer import Executor
 
 __all__ = ["quantum_features"]
 
 
-def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
+def quantum_features(
+    *,
+    num_features: int,
+    num_classes: int,
+    executor: Executor | None = None,
+    rngs: nnx.Rngs,
+) -> nnx.Sequential:
     """Amplitude encoding, ten layers in a ring, Z, X and Y of every qubit, a projection.
 
     The projection has no bias. Its inputs are scaled to [-8, 8], the inverse temperature at which
@@ -20,6 +27,7 @@ def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> 
     Args:
         num_features: length of the inputs.
         num_classes: length of the outputs.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial parameters.
 
     Example:
@@ -32,7 +40,9 @@ def quantum_features(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> 
     num_features = check_positive_int(num_features, name="num_features", error=ModelError)
     num_classes = check_positive_int(num_classes, name="num_classes", error=ModelError)
     num_qubits = max(1, (num_features - 1).bit_length())
-    extractor = QuantumFeatureExtractor(num_qubits, depth=10, entanglement="circular", rngs=rngs)
+    extractor = QuantumFeatureExtractor(
+        num_qubits, depth=10, entanglement="circular", executor=executor, rngs=rngs
+    )
     return nnx.Sequential(
         EncodingLayer(2**num_qubits),
         extractor,

@@ -5,6 +5,7 @@ from flax import nnx
 from qjax._checks import check_positive_int
 from qjax.errors import ModelError
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
+from qjax.nn._layer import Executor
 from qjax.nn._pooling import QuantumPooling
 from qjax.nn._readout import QuantumReadout
 from qjax.nn._sequential import QuantumSequential
@@ -12,7 +13,13 @@ from qjax.nn._sequential import QuantumSequential
 __all__ = ["quantum_first"]
 
 
-def quantum_first(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> QuantumSequential:
+def quantum_first(
+    *,
+    num_features: int,
+    num_classes: int,
+    executor: Executor | None = None,
+    rngs: nnx.Rngs,
+) -> QuantumSequential:
     """Amplitude encoding on n qubits, depth 4; half of the qubits traced out; depth 3; readout.
 
     All parameters are angles. n is the smallest register whose amplitudes hold the features; of
@@ -23,6 +30,7 @@ def quantum_first(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> Qua
     Args:
         num_features: length of the inputs.
         num_classes: length of the outputs.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial angles.
 
     Raises:
@@ -45,5 +53,5 @@ def quantum_first(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> Qua
         QuantumFeatureExtractor(num_qubits, depth=4, rngs=rngs),
         QuantumPooling(num_qubits, keep=kept),
         QuantumFeatureExtractor(len(kept), depth=3, rngs=rngs),
-        QuantumReadout(len(kept), num_classes, rngs=rngs),
+        QuantumReadout(len(kept), num_classes, executor=executor, rngs=rngs),
     )

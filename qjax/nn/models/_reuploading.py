@@ -112,6 +112,7 @@ def reuploading(
     num_classes: int,
     num_qubits: int | None = None,
     uploads: int = 5,
+    executor: Executor | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Sequential:
     """A data re-uploading classifier: features in every layer, a small projection to the classes.
@@ -125,6 +126,7 @@ def reuploading(
             than have an outcome for each class.
         uploads: how often each feature is encoded at least; this decides the depth,
             uploads * d / (2 n), rounded up.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial parameters.
 
     Raises:
@@ -149,6 +151,6 @@ def reuploading(
     num_qubits = check_register(num_qubits)
     depth = -(-uploads * num_features // (2 * num_qubits))
     return nnx.Sequential(
-        ReuploadingLayer(num_features, num_qubits, depth, rngs=rngs),
+        ReuploadingLayer(num_features, num_qubits, depth, executor=executor, rngs=rngs),
         DecodingLayer(num_qubits, num_classes, value_range=(-8.0, 8.0), rngs=rngs),
     )

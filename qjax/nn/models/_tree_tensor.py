@@ -7,7 +7,7 @@ from qjax.errors import ModelError
 from qjax.library import tree_pairs
 from qjax.nn._feature_extractor import QuantumFeatureExtractor
 from qjax.nn._initializers import Initializer, uniform_angles
-from qjax.nn._layer import ENCODINGS
+from qjax.nn._layer import ENCODINGS, Executor
 from qjax.nn._pooling import QuantumPooling
 from qjax.nn._readout import QuantumReadout
 from qjax.nn._sequential import QuantumSequential
@@ -21,6 +21,7 @@ def tree_tensor(
     num_classes: int,
     encoding: str = "amplitude",
     angle_init: Initializer = uniform_angles,
+    executor: Executor | None = None,
     rngs: nnx.Rngs,
 ) -> QuantumSequential:
     """A binary tree of two-qubit blocks, read at its root.
@@ -36,6 +37,7 @@ def tree_tensor(
         num_classes: length of the outputs.
         encoding: "amplitude", "angle" or "iqp".
         angle_init: draws the angles from a key and a shape.
+        executor: what computes expectation values; the exact simulator if not given.
         rngs: random streams for the initial angles.
 
     Raises:
@@ -74,5 +76,5 @@ def tree_tensor(
             rngs=rngs,
         ),
         QuantumPooling(num_qubits, keep=sorted([0, *dropped[::-1][: needed - 1]])),
-        QuantumReadout(needed, num_classes, angle_init=angle_init, rngs=rngs),
+        QuantumReadout(needed, num_classes, executor=executor, angle_init=angle_init, rngs=rngs),
     )
