@@ -31,6 +31,7 @@ __all__ = ["planar_expectations", "word_expectations"]
 ReadoutFactors = Mapping[int, tuple[Array, Array]]
 
 LARGEST_GROUP = 5  # qubits of a reduced density matrix
+SMALLEST_GROUPED = 7  # qubits of a register: in smaller ones a reduced state is no reduction
 SMALL = 5  # qubits up to which signs are one table
 LARGEST_SIGN_TABLE = 2**18  # entries
 
@@ -73,7 +74,8 @@ def planar_expectations(
         (number of words,) real.
     """
     errors = readout or {}
-    groups, masks = _sort_words(words)
+    num_qubits = state.shape[1].bit_length() - 1
+    groups, masks = _sort_words(words, grouped=bool(errors) or num_qubits >= SMALLEST_GROUPED)
     parts, order = [], []
     for qubits, members in groups:
         parts.append(_from_group(state, qubits, [words[i] for i in members], errors))
@@ -95,9 +97,13 @@ def _mask(word: PauliWord) -> tuple[int, ...]:
 
 
 def _sort_words(
-    words: Sequence[PauliWord],
+    words: Sequence[PauliWord], *, grouped: bool
 ) -> tuple[list[tuple[tuple[int, ...], list[int]]], dict[tuple[int, ...], list[int]]]:
     """Which words are read how.
+
+    Args:
+        words: the words.
+        grouped: whether reduced states of groups of qubits are wanted at all.
 
     Returns:
         Groups of qubits with the words that are read from their reduced state; and X-masks with
@@ -110,7 +116,7 @@ def _sort_words(
         by_mask.setdefault(_mask(word), []).append(i)
     for mask, members in by_mask.items():
         small = [i for i in members if len(words[i]) <= LARGEST_GROUP]
-        if not mask or len(small) < len(members):
+        if not grouped or not mask or len(small) < len(members):
             masks[mask] = members
             continue
         for i in members:

@@ -208,7 +208,14 @@ def _first_derivative(primals: Sequence[Any], dots: Sequence[Any], *, spec: _Spe
     if not any(tangents):
         return result, ad.Zero(result.aval)
     given = [d for d, t in zip(dots, tangents, strict=True) if t]
+    places = [i for i, t in enumerate(tangents) if t]
+    spec = _with_flags(spec, lambda flags: (*flags, True, *(flags[i] for i in places)))
     return result, _evolve_jvp.bind(*primals, result, *given, spec=spec, tangents=tangents)
+
+
+def _with_flags(spec: _Spec, change: Callable[[tuple[bool, ...]], tuple[bool, ...]]) -> _Spec:
+    """The spec for other operands: the outer batches say of each operand whether they map it."""
+    return spec._replace(outer=tuple((size, change(flags)) for size, flags in spec.outer))
 
 
 def _transpose(slope: Any, *operands: Any, spec: _Spec, tangents: tuple[bool, ...]) -> list:
@@ -217,7 +224,13 @@ def _transpose(slope: Any, *operands: Any, spec: _Spec, tangents: tuple[bool, ..
     none: list[Any] = [None] * (count + 1)
     if type(slope) is ad.Zero:
         return none + [ad.Zero(o.aval) for o in operands[count + 1 :]]
-    return none + list(_evolve_vjp.bind(*known, slope, spec=spec, tangents=tangents))
+    inner = _with_flags(spec, lambda flags: (*flags[: count + 1], True))
+    found = _evolve_vjp.bind(*known, slope, spec=inner, tangents=tangents)
+    for place, cotangent in enumerate(found):  # of what an outer batch shares, the sum over it
+        shared = [not flags[count + 1 + place] for _, flags in spec.outer]
+        axes = tuple(axis for axis, s in enumerate(shared) if s)
+        none.append(jnp.sum(cotangent, axis=axes) if axes else cotangent)
+    return none
 
 
 def _later_derivative(impl: Callable) -> Callable:

@@ -291,3 +291,64 @@ def test_new_structure_compiles():
     with compilations() as seen:
         qj.statevector(qj.Circuit(1, [qj.RX(0.1, 0), qj.SX(0), qj.RX(0.3, 0)]))
     assert seen
+
+
+# --- batch axes of their own ----------------------------------------------------------------------
+
+
+def broadcast_value(x, theta, noisy):
+    """Two observables of a circuit whose inputs and angles have batch axes that broadcast."""
+    circuit = qj.angle_encoding(x) + qj.hardware_efficient(theta)
+    if noisy:
+        circuit = circuit + qj.Circuit(2, [qj.AmplitudeDamping(0.2, 0)])
+    return qj.expectation(circuit, [qj.Z(0), qj.X(1)])
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize(
+    ("x_axes", "theta_axes"), [((3, 1), (2,)), ((3,), ()), ((1, 2), (3, 1)), ((2, 1, 2), (3, 1))]
+)
+def test_derivatives_where_inputs_and_angles_have_other_batch_axes(x_axes, theta_axes, noisy, x64):
+    """Reverse mode, forward mode and forward over reverse equal those of one circuit a time."""
+    x = jax.random.normal(jax.random.key(0), (*x_axes, 2))
+    theta = jax.random.normal(jax.random.key(1), (*theta_axes, 1, 2, 2))
+    batch = np.broadcast_shapes(x_axes, theta_axes)
+
+    def apart(x, theta):
+        xs = jnp.broadcast_to(x, (*batch, 2)).reshape(-1, 2)
+        thetas = jnp.broadcast_to(theta, (*batch, 1, 2, 2)).reshape(-1, 1, 2, 2)
+        values = [broadcast_value(*pair, noisy) for pair in zip(xs, thetas, strict=True)]
+        return jnp.stack(values).reshape(*batch, 2)
+
+    def together(x, theta):
+        return broadcast_value(x, theta, noisy)
+
+    weights = jax.random.normal(jax.random.key(2), (*batch, 2))
+    found, expected = (
+        jax.jit(
+            lambda x, theta, run=run: (
+                jax.grad(loss := lambda a, b: jnp.sum(weights * jnp.sin(run(a, b))), (0, 1))(
+                    x, theta
+                ),
+                jax.jvp(loss, (x, theta), (x, theta))[1],
+                jax.jvp(jax.grad(loss, 1), (x, theta), (x, theta))[1],
+            )
+        )(x, theta)
+        for run in (together, apart)
+    )
+    assert all(np.abs(leaf).max() > 1e-3 for leaf in jax.tree.leaves(expected))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-11), found, expected)
+
+
+def test_gradient_of_vmap_around_a_batch(x64):
+    """Angles mapped outside, inputs batched inside."""
+    x = jax.random.normal(jax.random.key(0), (4, 2))
+    theta = jax.random.normal(jax.random.key(1), (3, 1, 2, 2))
+
+    def mapped(theta):
+        return jnp.sin(jax.vmap(lambda t: broadcast_value(x, t, False))(theta)).sum()
+
+    def looped(theta):
+        return sum(jnp.sin(broadcast_value(x, t, False)).sum() for t in theta)
+
+    np.testing.assert_allclose(jax.grad(mapped)(theta), jax.grad(looped)(theta), atol=1e-12)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isqrt
+from math import isqrt, prod
 
 from flax import nnx
 
@@ -42,7 +42,7 @@ class AsImages:
 
 def flatten(features: Array) -> Array:
     """Joins rows, columns and features (..., rows, columns, features) to one axis."""
-    return features.reshape(*features.shape[:-3], -1)
+    return features.reshape(*features.shape[:-3], prod(features.shape[-3:]))
 
 
 def quantum_conv(
