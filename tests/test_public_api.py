@@ -62,7 +62,7 @@ NAMESPACES = {
         DecodingLayer DilationExecutor EncodingLayer GaussianAngles IdentityBlockAngles
         LayerShare LayerSummary NarrowUniformAngles NoisyExecutor QuantumAwareNormalization
         QuantumConv2D QuantumFeatureExtractor QuantumLayer QuantumNonlinearity
-        QuantumPooling QuantumReadout QuantumSequential ShotExecutor Strength Summary
+        QuantumParam QuantumPooling QuantumReadout QuantumSequential ShotExecutor Strength Summary
         compute_split config from_config models summary uniform_angles
     """,
     "qjax.nn.models": """
@@ -78,7 +78,10 @@ NAMESPACES = {
         probabilities sample statevector use_compilation_cache variance
     """,
     "qjax.storage": """
-        Checkpoint METRICS_SCHEMA METRICS_VERSION MetricsWriter disk_errors list_checkpoints
+        AsyncBuffer AsyncMetricsLogger AsyncMetricsWriter Checkpoint CheckpointInfo
+        CheckpointManager HardwareMeter LeafRecord METRICS_SCHEMA METRICS_VERSION
+        MetricColumns MetricParts MetricsWriter Restored TensorBoardSink TrainingMetrics
+        WriterLock disk_errors dropped_rows inspect_checkpoints list_checkpoints
         load_checkpoint prune_checkpoints read_metrics remove_unfinished save_checkpoint
         truncate_metrics write_atomic
     """,

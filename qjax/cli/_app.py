@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from qjax.cli._extras import check_installed
+from qjax.cli._runs import runs
 
 __all__ = ["app", "run"]
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(runs, name="runs")
 
 
 def run(arguments: Sequence[str], start: float) -> None:

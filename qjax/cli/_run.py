@@ -36,7 +36,7 @@ from qjax.data import Dataset
 from qjax.errors import RunError
 from qjax.nn import models
 from qjax.storage import (
-    MetricsWriter,
+    AsyncMetricsLogger,
     list_checkpoints,
     read_metrics,
     remove_unfinished,
@@ -223,7 +223,7 @@ def _fit(job: _Job, work: _Beside, *, resumed: bool) -> FitResult:
     state, epochs_done = _checkpoint(job) if resumed else (None, 0)
     steps = count_batches(len(data.train_x), config.batch_size)
     with (
-        MetricsWriter(job.run_dir) as metrics,
+        AsyncMetricsLogger(job.run_dir) as metrics,
         job.reporter.training(config.epochs, epochs_done, steps),
     ):
         if epochs_done < config.epochs:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from qjax.errors import RunError
 from qjax.storage import (
-    MetricsWriter,
+    AsyncMetricsLogger,
     disk_errors,
     list_checkpoints,
     load_checkpoint,
@@ -90,7 +90,7 @@ class RunCheckpoints:
     def __init__(
         self,
         run_dir: Path,
-        metrics: MetricsWriter,
+        metrics: AsyncMetricsLogger,
         *,
         every: int = 10,
         least: float = 1.0,

@@ -4,8 +4,12 @@ Everything is committed by one atomic rename, so that a process killed at any mo
 either the whole of a file or folder, or nothing. What the numbers mean is decided elsewhere.
 """
 
+from qjax.storage._arrays import LeafRecord
+from qjax.storage._buffer import AsyncBuffer
 from qjax.storage._checkpoint import (
     Checkpoint,
+    CheckpointInfo,
+    inspect_checkpoints,
     list_checkpoints,
     load_checkpoint,
     prune_checkpoints,
@@ -13,15 +17,46 @@ from qjax.storage._checkpoint import (
     save_checkpoint,
 )
 from qjax.storage._files import disk_errors, write_atomic
-from qjax.storage._metrics import MetricsWriter, read_metrics, truncate_metrics
-from qjax.storage._schema import METRICS_SCHEMA, METRICS_VERSION
+from qjax.storage._hardware import HardwareMeter
+from qjax.storage._lock import WriterLock
+from qjax.storage._logger import AsyncMetricsLogger, AsyncMetricsWriter
+from qjax.storage._manager import CheckpointManager, Restored
+from qjax.storage._metrics import (
+    MetricParts,
+    MetricsWriter,
+    dropped_rows,
+    read_metrics,
+    truncate_metrics,
+)
+from qjax.storage._schema import (
+    METRICS_SCHEMA,
+    METRICS_VERSION,
+    MetricColumns,
+    TrainingMetrics,
+)
+from qjax.storage._tensorboard import TensorBoardSink
 
 __all__ = [
     "METRICS_SCHEMA",
     "METRICS_VERSION",
+    "AsyncBuffer",
+    "AsyncMetricsLogger",
+    "AsyncMetricsWriter",
     "Checkpoint",
+    "CheckpointInfo",
+    "CheckpointManager",
+    "HardwareMeter",
+    "LeafRecord",
+    "MetricColumns",
+    "MetricParts",
     "MetricsWriter",
+    "Restored",
+    "TensorBoardSink",
+    "TrainingMetrics",
+    "WriterLock",
     "disk_errors",
+    "dropped_rows",
+    "inspect_checkpoints",
     "list_checkpoints",
     "load_checkpoint",
     "prune_checkpoints",

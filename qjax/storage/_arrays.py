@@ -7,26 +7,43 @@ unsigned integers of the same width.
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import zarr
+from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
 
 from qjax.errors import RunError
 
-__all__ = ["LeafRecord", "as_record", "read_leaves", "write_leaves"]
+__all__ = [
+    "Compression",
+    "HostLeaf",
+    "LeafRecord",
+    "as_record",
+    "check_compression",
+    "copy_to_host",
+    "named_leaves",
+    "read_leaves",
+    "write_leaves",
+]
 
-GROUP = "arrays.zarr"
-SMALL_BYTES = 1 << 16
-CHUNK_BYTES = 8 << 20
+Compression: TypeAlias = Literal["zstd"] | None
+
+SMALL_BYTES = 1 << 20
+CHUNK_BYTES = 4 << 20
+ARRAYS_AT_ONCE = 4
 KEY_PREFIX = "key:"
-NATIVE_KINDS = "biufc"
+NATIVE = {
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64", "complex64", "complex128"),
+}
 
 
 class LeafRecord(NamedTuple):
@@ -47,45 +64,94 @@ class LeafRecord(NamedTuple):
     offset: int = 0
 
 
+class HostLeaf(NamedTuple):
+    """One leaf in host memory, in a dtype that Zarr has."""
+
+    record: LeafRecord
+    data: np.ndarray
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Names each leaf of a pytree by its path."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
 def as_record(name: str, leaf: Any) -> LeafRecord:
     """Describes a leaf (an array, a Python number or a `jax.ShapeDtypeStruct`)."""
     if _is_key(leaf):
         return LeafRecord(name, list(leaf.shape), KEY_PREFIX + _key_implementation(leaf))
     if not hasattr(leaf, "dtype"):
         leaf = np.asarray(leaf)
-    return LeafRecord(name, list(leaf.shape), np.dtype(leaf.dtype).name)
+    return LeafRecord(name, list(leaf.shape), _dtype_name(leaf.dtype))
 
 
-def write_leaves(folder: Path, leaves: Mapping[str, Any]) -> list[LeafRecord]:
-    """Writes the leaves into the new Zarr group `GROUP` in `folder`.
+def copy_to_host(tree: Any) -> list[HostLeaf]:
+    """Brings all leaves into host memory, so that nothing done to them later is seen.
+
+    NumPy arrays are copied. JAX arrays never change; those already on the host are held as they
+    are, which keeps JAX from giving their memory away where they are donated.
 
     Raises:
         RunError: if a leaf is not an array of numbers.
-        OSError: if the disk refuses.
     """
-    group = zarr.open_group(folder / GROUP, mode="w", zarr_format=3)
+    leaves = named_leaves(tree)
+    words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves.values()]
+    for leaf in words:
+        if isinstance(leaf, jax.Array) and any(d.platform != "cpu" for d in leaf.devices()):
+            leaf.copy_to_host_async()  # or the copies would wait for each other
+    return [
+        HostLeaf(as_record(name, leaf), _as_storable(name, _on_host(data)))
+        for (name, leaf), data in zip(leaves.items(), words, strict=True)
+    ]
+
+
+def check_compression(compression: Any) -> None:
+    """Raises unless it is one that `write_leaves` takes."""
+    if compression not in ("zstd", None):
+        raise RunError(f"Argument `compression` must be 'zstd' or None, but is {compression!r}.")
+
+
+def write_leaves(
+    store: Store, leaves: Sequence[HostLeaf], compression: Compression
+) -> list[LeafRecord]:
+    """Writes the leaves into a store, which becomes a Zarr group.
+
+    Returns:
+        Where each lies.
+
+    Raises:
+        OSError: if the store refuses.
+    """
+    group = zarr.create_group(store, zarr_format=3)
     packs: dict[str, list[np.ndarray]] = defaultdict(list)
     sizes: dict[str, int] = defaultdict(int)
-    records = []
-    for number, (name, leaf) in enumerate(leaves.items()):
-        data = _as_storable(name, leaf)
+    arrays, records = {}, []
+    for number, (record, data) in enumerate(leaves):
         if data.nbytes < SMALL_BYTES:
-            array, offset = f"packed-{data.dtype.name}", sizes[data.dtype.name]
-            packs[data.dtype.name].append(data.reshape(-1))
-            sizes[data.dtype.name] += data.size
+            array = f"packed-{data.dtype.name}"
+            offset = sizes[array]
+            packs[array].append(data.reshape(-1))
+            sizes[array] += data.size
         else:
             array, offset = f"leaf-{number:06d}", 0
-            _write_array(group, array, data)
-        records.append(as_record(name, leaf)._replace(array=array, offset=offset))
-    for dtype, parts in packs.items():
-        _write_array(group, f"packed-{dtype}", np.concatenate(parts))
+            arrays[array] = data
+        records.append(record._replace(array=array, offset=offset))
+    arrays |= {name: np.concatenate(parts) for name, parts in packs.items()}
+    with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
+        writes = [pool.submit(_write_array, group, *item, compression) for item in arrays.items()]
+        for write in writes:
+            write.result()
     return records
 
 
-def read_leaves(folder: Path, records: Sequence[LeafRecord]) -> dict[str, Any]:
+def read_leaves(store: Store, records: Sequence[LeafRecord]) -> dict[str, Any]:
     """Reads the leaves described by `records`; arrays are fresh and writable."""
-    group = zarr.open_group(folder / GROUP, mode="r")
-    stored = {record.array: _read_array(group, record.array) for record in records}
+    group = zarr.open_group(store, mode="r", zarr_format=3)
+    names = list(dict.fromkeys(record.array for record in records))
+    with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
+        arrays = pool.map(lambda name: _read_array(group, name), names)
+        stored = dict(zip(names, arrays, strict=True))
     return {record.name: _restore(record, stored[record.array]) for record in records}
 
 
@@ -93,25 +159,36 @@ def _is_key(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+def _on_host(leaf: Any) -> np.ndarray:
+    return np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf, order="C")
+
+
 def _key_implementation(leaf: Any) -> str:
     keys = leaf if isinstance(leaf, jax.Array) else jnp.empty((), leaf.dtype)
     return str(jax.random.key_impl(keys))
 
 
-def _as_storable(name: str, leaf: Any) -> np.ndarray:
-    data = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
-    data = np.ascontiguousarray(data).reshape(data.shape)  # 0-d would become 1-d
-    if data.dtype.kind in NATIVE_KINDS:
-        return data.astype(data.dtype.newbyteorder("="), copy=False)
-    if _is_extension(data.dtype.name):
-        return data.view(f"u{data.dtype.itemsize}")
-    raise RunError(
-        f"Argument `tree` must hold arrays of numbers, but `{name}` has dtype {data.dtype}."
-    )
+def _as_storable(name: str, data: np.ndarray) -> np.ndarray:
+    dtype = _storage_dtype(data.dtype)
+    if dtype is None:
+        raise RunError(
+            f"Argument `tree` must hold arrays of numbers, but `{name}` has dtype {data.dtype}."
+        )
+    if dtype == data.dtype:
+        return data
+    return data.astype(dtype) if data.dtype.name in NATIVE else data.view(dtype)
 
 
-def _is_extension(dtype: str) -> bool:
-    return hasattr(ml_dtypes, dtype)
+@cache
+def _storage_dtype(dtype: np.dtype) -> np.dtype | None:
+    if dtype.name in NATIVE:
+        return dtype.newbyteorder("=")
+    return np.dtype(f"u{dtype.itemsize}") if hasattr(ml_dtypes, dtype.name) else None
+
+
+@cache  # NumPy takes longer over a name than over copying a small array
+def _dtype_name(dtype: Any) -> str:
+    return np.dtype(dtype).name
 
 
 def _restore(record: LeafRecord, stored: np.ndarray) -> Any:
@@ -120,7 +197,8 @@ def _restore(record: LeafRecord, stored: np.ndarray) -> Any:
         return _restore_keys(record, flat)
     data = flat[record.offset : record.offset + math.prod(record.shape)]
     dtype = np.dtype(getattr(ml_dtypes, record.dtype, record.dtype))
-    return data.copy().view(dtype).reshape(record.shape)
+    own = data if data.size == flat.size else data.copy()
+    return own.view(dtype).reshape(record.shape)
 
 
 def _restore_keys(record: LeafRecord, flat: np.ndarray) -> jax.Array:
@@ -131,14 +209,14 @@ def _restore_keys(record: LeafRecord, flat: np.ndarray) -> jax.Array:
     return jax.random.wrap_key_data(jnp.asarray(data), impl=implementation)
 
 
-def _write_array(group: zarr.Group, name: str, data: np.ndarray) -> None:
+def _write_array(group: zarr.Group, name: str, data: np.ndarray, compression: Compression) -> None:
     # A chunk that equals the fill value would not be written, and a lost one would not be missed.
     array = group.create_array(
         name,
         shape=data.shape,
         dtype=data.dtype,
         chunks=_chunks(data.shape, data.dtype.itemsize),
-        compressors=ZstdCodec(level=1),
+        compressors=ZstdCodec(level=1) if compression == "zstd" else None,
         config={"write_empty_chunks": True},
     )
     if data.size:

@@ -8,35 +8,54 @@ When to save, and what to keep, is decided by the caller.
 
 import hashlib
 import json
-import os
-import re
-import shutil
-import uuid
+import math
+import numbers
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from qjax.errors import RunError
-from qjax.storage._arrays import LeafRecord, as_record, read_leaves, write_leaves
-from qjax.storage._files import disk_errors, sync_folder, sync_tree, write_atomic
+from qjax.storage._arrays import (
+    Compression,
+    HostLeaf,
+    LeafRecord,
+    as_record,
+    check_compression,
+    copy_to_host,
+    named_leaves,
+    read_leaves,
+    write_leaves,
+)
+from qjax.storage._files import disk_errors
+from qjax.storage._place import MANIFEST, Place, PlaceLike, as_place
+from qjax.storage._store import FileEntry, damage
 
 __all__ = [
     "Checkpoint",
+    "CheckpointInfo",
+    "Mode",
+    "Which",
+    "best_first",
+    "inspect_checkpoints",
     "list_checkpoints",
     "load_checkpoint",
+    "make_header",
     "prune_checkpoints",
+    "read_infos",
     "remove_unfinished",
+    "restore",
     "save_checkpoint",
+    "write_checkpoint",
 ]
 
 FORMAT = "qjax-checkpoint"
-VERSION = 1
-MANIFEST = "manifest.json"
-STEP = re.compile(r"step-(\d{9,})")
-UNFINISHED = re.compile(r"\.step-\d{9,}\.[0-9a-f]{8}\.tmp")
+VERSION = 2
+
+Mode: TypeAlias = Literal["min", "max"]
+Which: TypeAlias = int | Literal["latest", "best"]
 
 
 class Checkpoint(NamedTuple):
@@ -54,17 +73,55 @@ class Checkpoint(NamedTuple):
     metadata: dict[str, Any]
 
 
+class CheckpointInfo(NamedTuple):
+    """What a checkpoint says of itself, without its arrays.
+
+    Attributes:
+        step: the number that it was saved under.
+        epoch: how many epochs were done, or None if that was not told.
+        metrics: what was measured by then, such as ``{"val_loss": 0.3}``.
+        keep: whether it was marked to be kept for good.
+        metadata: what was saved with it.
+        created: when, in ISO 8601 and UTC; empty in format 1.
+        leaves: name, shape and dtype of each array.
+        num_bytes: size of all its files but the manifest.
+        problem: why it cannot be used, or empty if its manifest is sound.
+    """
+
+    step: int
+    epoch: int | None = None
+    metrics: Mapping[str, float] = {}
+    keep: bool = False
+    metadata: Mapping[str, Any] = {}
+    created: str = ""
+    leaves: Sequence[LeafRecord] = ()
+    num_bytes: int = 0
+    problem: str = ""
+
+
 def save_checkpoint(
-    path: str | Path, step: int, tree: Any, metadata: Mapping[str, Any] | None = None
-) -> Path:
-    """Saves a pytree of arrays as the checkpoint of `step` below `path`.
+    path: PlaceLike,
+    step: int,
+    tree: Any,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    epoch: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    compression: Compression = "zstd",
+) -> str:
+    """Saves a pytree of arrays as the checkpoint of `step` below `path`, and waits for the disk.
+
+    It takes no lock: use `CheckpointManager` where several processes may write.
 
     Args:
-        path: folder of the checkpoints, created if need be.
+        path: folder of the checkpoints, created if need be, or a Zarr store.
         step: non-negative number of the checkpoint; must be a new one.
         tree: pytree of arrays: any NumPy dtype of numbers, bfloat16 and the other small floats,
             0-d and empty arrays, typed random keys, Python numbers.
         metadata: JSON values to keep with it.
+        epoch: how many epochs are done, to find it by.
+        metrics: numbers by name, to find the best by.
+        compression: ``"zstd"``, or None for none.
 
     Returns:
         The folder of the checkpoint.
@@ -84,63 +141,71 @@ def save_checkpoint(
         >>> step, tree["['theta']"], metadata
         (3, array([0., 1., 2., 3.]), {'epoch': 1})
     """
-    path = Path(path)
-    final = path / _folder_name(step)
-    if final.exists():
-        raise RunError(f"Checkpoint `{final}` must be a new one, but exists.")
-    leaves = _named_leaves(tree)
-    temporary = path / f".{final.name}.{uuid.uuid4().hex[:8]}.tmp"
-    try:
-        with disk_errors("Checkpoint", final):
-            temporary.mkdir(parents=True)
-            records = write_leaves(temporary, leaves)
-            _write_manifest(temporary, step, records, dict(metadata or {}))
-            sync_tree(temporary)
-            os.rename(temporary, final)
-            sync_folder(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    return final
+    check_compression(compression)
+    place = as_place(path)
+    header = make_header(step, epoch=epoch, metrics=metrics, metadata=metadata)
+    if step in place.steps():
+        raise RunError(f"Checkpoint `{place.name_of(step)}` must be a new one, but exists.")
+    write_checkpoint(place, header, copy_to_host(tree), compression)
+    return place.name_of(step)
 
 
 def load_checkpoint(
-    path: str | Path, step: int | Literal["latest"] = "latest", *, like: Any = None
+    path: PlaceLike,
+    step: Which = "latest",
+    *,
+    epoch: int | None = None,
+    like: Any = None,
+    best_metric: str = "val_loss",
+    best_mode: Mode = "min",
 ) -> Checkpoint:
     """Loads a checkpoint after verifying every byte of it.
 
+    It needs no lock: the run may be going on.
+
     Args:
-        path: folder of the checkpoints.
-        step: number of the checkpoint, or ``"latest"``.
+        path: folder of the checkpoints, or a Zarr store.
+        step: number of the checkpoint, ``"latest"`` or ``"best"``.
+        epoch: instead of a step, the newest checkpoint after this many epochs.
         like: pytree of the same structure as the one saved, with arrays or
             `jax.ShapeDtypeStruct` for leaves; names, shapes and dtypes must agree. By default
             the tree is a dictionary from leaf name to array.
+        best_metric: which metric ``"best"`` goes by.
+        best_mode: whether ``"min"`` or ``"max"`` of it is best.
 
     Raises:
         RunError: if there is no such checkpoint, it is damaged or incomplete, written by a newer
             qjax, or does not fit `like`.
     """
-    path = Path(path)
-    folder = _folder_of(path, step)
-    manifest = _read_manifest(folder)
-    records = [LeafRecord(**entry) for entry in manifest["leaves"]]
-    if like is not None:
-        _check_fits(folder, records, like)
-    _check_files(folder, manifest["files"])
-    arrays = read_leaves(folder, records)
-    return Checkpoint(manifest["step"], _as_tree(arrays, like), manifest["metadata"])
+    info, tree = restore(as_place(path), step, epoch, like, best_metric, best_mode)
+    return Checkpoint(info.step, tree, dict(info.metadata))
 
 
-def list_checkpoints(path: str | Path) -> list[int]:
+def list_checkpoints(path: PlaceLike) -> list[int]:
     """Lists the steps that have a committed checkpoint, in ascending order."""
-    path = Path(path)
-    if not path.is_dir():
-        return []
-    matches = (STEP.fullmatch(child.name) for child in path.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
+    return as_place(path).steps()
 
 
-def prune_checkpoints(path: str | Path, keep: int) -> None:
+def inspect_checkpoints(path: PlaceLike) -> list[CheckpointInfo]:
+    """Reads what the checkpoints below `path` say of themselves, by step, and no array.
+
+    It needs no lock: the run may be going on. A checkpoint that cannot be used is listed with its
+    `problem`.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from qjax.storage import inspect_checkpoints, save_checkpoint
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = save_checkpoint(folder, 3, {"theta": np.zeros((4, 2), np.float32)})
+        >>> [info] = inspect_checkpoints(folder)
+        >>> info.step, [(leaf.name, leaf.shape, leaf.dtype) for leaf in info.leaves]
+        (3, [("['theta']", [4, 2], 'float32')])
+    """
+    return read_infos(as_place(path))
+
+
+def prune_checkpoints(path: PlaceLike, keep: int) -> None:
     """Deletes all but the newest `keep` checkpoints.
 
     Each is first renamed to a temporary name, so that a kill leaves no half of it.
@@ -150,120 +215,203 @@ def prune_checkpoints(path: str | Path, keep: int) -> None:
     """
     if keep < 1:
         raise RunError(f"Argument `keep` must be at least 1, but is {keep}.")
-    path = Path(path)
-    for step in list_checkpoints(path)[:-keep]:
-        folder = path / _folder_name(step)
-        doomed = path / f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp"
-        with disk_errors("Checkpoint", folder):
-            os.rename(folder, doomed)
-            shutil.rmtree(doomed)
+    place = as_place(path)
+    for step in place.steps()[:-keep]:
+        with disk_errors("Checkpoint", place.name_of(step), "deleted"):
+            place.remove(step)
 
 
-def remove_unfinished(path: str | Path) -> None:
+def remove_unfinished(path: PlaceLike) -> None:
     """Deletes what a killed process left half written or half deleted below `path`.
 
     Call it only when no other process writes there.
     """
-    path = Path(path)
-    if not path.is_dir():
-        return
-    for child in path.iterdir():
-        if UNFINISHED.fullmatch(child.name):
-            shutil.rmtree(child, ignore_errors=True)
+    as_place(path).remove_unfinished()
 
 
-def _folder_name(step: int) -> str:
-    if step < 0:
-        raise RunError(f"Argument `step` must not be negative, but is {step}.")
-    return f"step-{step:09d}"
+def make_header(
+    step: int,
+    *,
+    epoch: int | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Checks and copies what a manifest says beside its arrays."""
+    for name, value in (("step", step), ("epoch", 0 if epoch is None else epoch)):
+        if not isinstance(value, numbers.Integral) or isinstance(value, bool):
+            raise RunError(f"Argument `{name}` must be an integer, but is {value!r}.")
+        if value < 0:
+            raise RunError(f"Argument `{name}` must not be negative, but is {value}.")
+    try:
+        measured = {str(name): float(value) for name, value in (metrics or {}).items()}
+    except (TypeError, ValueError):
+        raise RunError(f"Argument `metrics` must hold numbers, but is {metrics!r}.") from None
+    try:
+        copied = json.loads(json.dumps(dict(metadata or {})))
+    except (TypeError, ValueError) as error:
+        raise RunError(f"Argument `metadata` must hold JSON values, but {error}.") from None
+    return {
+        "step": int(step),
+        "epoch": None if epoch is None else int(epoch),
+        "metrics": measured,
+        "keep": bool(keep),
+        "metadata": copied,
+    }
 
 
-def _folder_of(path: Path, step: int | Literal["latest"]) -> Path:
-    steps = list_checkpoints(path)
+def write_checkpoint(
+    place: Place,
+    header: Mapping[str, Any],
+    leaves: Sequence[HostLeaf],
+    compression: Compression,
+) -> CheckpointInfo:
+    """Writes and commits a checkpoint.
+
+    Raises:
+        RunError: if the place refuses; nothing half written remains if that can be deleted.
+    """
+    step = header["step"]
+    with disk_errors("Checkpoint", place.name_of(step)):
+        draft = place.begin(step)
+        try:
+            records = write_leaves(draft, leaves, compression)
+            body = _make_manifest(header, records, draft.entries)
+            place.commit(step, draft, _encode(body))
+        except BaseException:
+            place.discard(draft)
+            raise
+    return _as_info(body)
+
+
+def read_infos(
+    place: Place, known: Mapping[int, CheckpointInfo] | None = None
+) -> list[CheckpointInfo]:
+    """Reads all manifests, but for those already `known`."""
+    known = known or {}
+    return [known.get(step) or _read_info(place, step) for step in place.steps()]
+
+
+def best_first(infos: Sequence[CheckpointInfo], metric: str, mode: Mode) -> list[CheckpointInfo]:
+    """Sorts those that have a finite value of a metric; of equals, the earlier is better."""
+    sign = -1 if mode == "max" else 1
+    having = [info for info in infos if math.isfinite(info.metrics.get(metric, math.nan))]
+    return sorted(having, key=lambda info: (sign * info.metrics[metric], info.step))
+
+
+def restore(
+    place: Place, step: Which, epoch: int | None, like: Any, metric: str, mode: Mode
+) -> tuple[CheckpointInfo, Any]:
+    """Chooses a checkpoint and loads it; see `load_checkpoint`."""
+    while True:
+        chosen = _choose(place, step, epoch, metric, mode)
+        try:
+            return _load(place, chosen, like)
+        except RunError as error:
+            if chosen in place.steps():
+                raise
+            if chosen == step:
+                raise RunError(
+                    f"Checkpoint `{place.name_of(chosen)}` was deleted by its writer while it was "
+                    "read. Choose a later one."
+                ) from error
+
+
+def _choose(place: Place, step: Which, epoch: int | None, metric: str, mode: Mode) -> int:
+    steps = place.steps()
     if not steps:
-        raise RunError(f"Folder `{path}` must hold a checkpoint, but holds none.")
+        raise RunError(f"Folder `{place.name}` must hold a checkpoint, but holds none.")
+    if epoch is not None:
+        return _choose_epoch(place, step, epoch)
     if step == "latest":
-        return path / _folder_name(steps[-1])
+        return steps[-1]
+    if step == "best":
+        ranked = best_first(read_infos(place), metric, mode)
+        if not ranked:
+            raise RunError(
+                f"Folder `{place.name}` must hold a checkpoint with the metric `{metric}`, but "
+                f"none of its {len(steps)} has one."
+            )
+        return ranked[0].step
+    if isinstance(step, str):
+        raise RunError(f"Argument `step` must be a number, 'latest' or 'best', but is {step!r}.")
     if step not in steps:
         raise RunError(
-            f"Folder `{path}` must hold a checkpoint of step {step}, but holds "
+            f"Folder `{place.name}` must hold a checkpoint of step {step}, but holds "
             f"{', '.join(map(str, steps))}."
         )
-    return path / _folder_name(step)
+    return step
 
 
-def _named_leaves(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+def _choose_epoch(place: Place, step: Which, epoch: int) -> int:
+    if step != "latest":
+        raise RunError(f"Arguments `step` and `epoch` exclude each other, but are {step}, {epoch}.")
+    infos = read_infos(place)
+    steps = [info.step for info in infos if info.epoch == epoch]
+    if not steps:
+        epochs = sorted({info.epoch for info in infos if info.epoch is not None})
+        raise RunError(
+            f"Folder `{place.name}` must hold a checkpoint of epoch {epoch}, but holds "
+            f"{', '.join(map(str, epochs)) or 'none with an epoch'}."
+        )
+    return steps[-1]
 
 
-def _write_manifest(
-    folder: Path, step: int, records: Sequence[LeafRecord], metadata: dict[str, Any]
-) -> None:
-    body = {
+def _load(place: Place, step: int, like: Any) -> tuple[CheckpointInfo, Any]:
+    name = place.name_of(step)
+    with disk_errors("Checkpoint", name, "read"):
+        body = _read_manifest(place, step)
+        info = _as_info(body)
+        if like is not None:
+            _check_fits(name, info.leaves, like)
+        arrays = read_leaves(place.open(step, body["files"]), info.leaves)
+    return info, _as_tree(arrays, like)
+
+
+def _read_info(place: Place, step: int) -> CheckpointInfo:
+    try:
+        with disk_errors("Checkpoint", place.name_of(step), "read"):
+            return _as_info(_read_manifest(place, step))
+    except RunError as error:
+        return CheckpointInfo(step, problem=str(error))
+
+
+def _make_manifest(
+    header: Mapping[str, Any], records: Sequence[LeafRecord], files: Mapping[str, FileEntry]
+) -> dict[str, Any]:
+    return {
         "format": FORMAT,
         "version": VERSION,
-        "step": step,
-        "metadata": metadata,
+        **header,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "leaves": [record._asdict() for record in records],
-        "files": _file_entries(folder),
+        "files": dict(sorted(files.items())),
     }
-    text = json.dumps({**body, "sha256": _digest_of(body)}, indent=1)
-    write_atomic(folder / MANIFEST, text.encode())
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+def _encode(body: Mapping[str, Any]) -> bytes:
+    return json.dumps({**body, "sha256": _digest_of(body)}, indent=1).encode()
+
+
+def _read_manifest(place: Place, step: int) -> dict[str, Any]:
+    name = place.name_of(step)
+    content = place.read_manifest(step)
+    if content is None:
+        raise RunError(damage(name, f"it has no `{MANIFEST}`"))
     try:
-        body = json.loads(path.read_bytes())
+        body = json.loads(content)
         digest = body.pop("sha256")
         version = body["version"]
-    except FileNotFoundError:
-        raise RunError(_damage(folder, f"it has no `{MANIFEST}`")) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(_damage(folder, f"`{MANIFEST}` cannot be read")) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(damage(name, f"`{MANIFEST}` cannot be read")) from error
     if isinstance(version, int) and version > VERSION:
         raise RunError(
-            f"Checkpoint `{folder}` has format {version}, but this qjax reads up to {VERSION}. "
+            f"Checkpoint `{name}` has format {version}, but this qjax reads up to {VERSION}. "
             "Update qjax."
         )
     if digest != _digest_of(body):
-        raise RunError(_damage(folder, f"`{MANIFEST}` does not have its checksum"))
+        raise RunError(damage(name, f"`{MANIFEST}` does not have its checksum"))
     return body
-
-
-def _file_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _file_entry(path) for path in files}
-
-
-def _file_entry(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _check_files(folder: Path, entries: Mapping[str, Any]) -> None:
-    for name, entry in entries.items():
-        try:
-            found = _file_entry(folder / name)
-        except FileNotFoundError:
-            raise RunError(_damage(folder, f"its file `{name}` is missing")) from None
-        except OSError as error:
-            raise RunError(_damage(folder, f"its file `{name}` cannot be read")) from error
-        if found["bytes"] != entry["bytes"]:
-            raise RunError(
-                _damage(folder, f"`{name}` has {found['bytes']} bytes and not {entry['bytes']}")
-            )
-        if found != entry:
-            raise RunError(_damage(folder, f"its file `{name}` does not have its checksum"))
-
-
-def _damage(folder: Path, reason: str) -> str:
-    return (
-        f"Checkpoint `{folder}` is damaged: {reason}. Move the folder away to go on from an "
-        "earlier checkpoint."
-    )
 
 
 def _digest_of(body: Mapping[str, Any]) -> str:
@@ -271,23 +419,40 @@ def _digest_of(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _check_fits(folder: Path, records: Sequence[LeafRecord], like: Any) -> None:
+def _as_info(body: Mapping[str, Any]) -> CheckpointInfo:
+    metadata = body["metadata"]
+    return CheckpointInfo(
+        step=body["step"],
+        epoch=body.get("epoch", metadata.get("epoch")),  # format 1 had it in the metadata alone
+        metrics=body.get("metrics", {}),
+        keep=body.get("keep", False),
+        metadata=metadata,
+        created=body.get("created", ""),
+        leaves=tuple(LeafRecord(**entry) for entry in body["leaves"]),
+        num_bytes=sum(entry["bytes"] for entry in body["files"].values()),
+    )
+
+
+def _check_fits(name: str, records: Sequence[LeafRecord], like: Any) -> None:
     saved = {record.name: record for record in records}
-    wanted = {name: as_record(name, leaf) for name, leaf in _named_leaves(like).items()}
-    for name, record in wanted.items():
-        if name not in saved:
-            raise RunError(f"Checkpoint `{folder}` does not fit: it has no leaf `{name}`.")
+    wanted = {leaf: as_record(leaf, value) for leaf, value in named_leaves(like).items()}
+    for leaf, record in wanted.items():
+        if leaf not in saved:
+            raise RunError(_misfit(name, f"it has no leaf `{leaf}`"))
         for what in ("shape", "dtype"):
-            mine, theirs = getattr(record, what), getattr(saved[name], what)
+            mine, theirs = getattr(record, what), getattr(saved[leaf], what)
             if mine != theirs:
-                raise RunError(
-                    f"Checkpoint `{folder}` does not fit: its leaf `{name}` has {what} {theirs}, "
-                    f"but {mine} is wanted."
-                )
+                reason = f"its leaf `{leaf}` has {what} {theirs}, but {mine} is wanted"
+                raise RunError(_misfit(name, reason))
     if extra := saved.keys() - wanted.keys():
-        raise RunError(
-            f"Checkpoint `{folder}` does not fit: its leaf `{min(extra)}` is not wanted."
-        )
+        raise RunError(_misfit(name, f"its leaf `{min(extra)}` is not wanted"))
+
+
+def _misfit(name: str, reason: str) -> str:
+    return (
+        f"Checkpoint `{name}` does not fit: {reason}. Build the model and the optimiser that it "
+        "was saved with."
+    )
 
 
 def _as_tree(arrays: Mapping[str, np.ndarray], like: Any) -> Any:

@@ -5,10 +5,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from qjax.errors import QjaxError, RunError
 
-__all__ = ["disk_errors", "sync_folder", "sync_tree", "write_atomic"]
+__all__ = ["disk_errors", "sync_folder", "sync_folders", "write_atomic", "write_synced"]
 
 REMEDIES = {
     errno.ENOSPC: "Free some space on that disk, or choose another folder.",
@@ -21,12 +22,13 @@ REMEDIES = {
 
 
 @contextmanager
-def disk_errors(what: str, path: str | Path) -> Iterator[None]:
+def disk_errors(what: str, path: str | Path, action: str = "written") -> Iterator[None]:
     """Turns any `OSError` inside the block into a `RunError` that names `path` and a remedy.
 
     Args:
         what: the thing being written or read, first word in capitals, such as ``"Checkpoint"``.
         path: where.
+        action: what could not be done to it: ``"written"``, ``"read"`` or ``"deleted"``.
 
     Raises:
         RunError: instead of the `OSError`, with its `errno`.
@@ -39,10 +41,9 @@ def disk_errors(what: str, path: str | Path) -> Iterator[None]:
         number = error.errno or 0
         reason = os.strerror(number) if number else str(error)
         remedy = REMEDIES.get(number, "Check the folder, or choose another one.")
-        message = (
-            f"{what} `{path}` could not be written: {reason}. {remedy} "
-            "What was committed before is intact."
-        )
+        message = f"{what} `{path}` could not be {action}: {reason}. {remedy}"
+        if action == "written":
+            message += " What was committed before is intact."
         wrapped = RunError(message)
         wrapped.errno = error.errno
         raise wrapped from error
@@ -76,21 +77,32 @@ def sync_folder(folder: Path) -> None:
     """Syncs the names in a folder to disk, where the platform can."""
     if os.name == "nt":  # Windows cannot open a folder.
         return
-    _sync(folder)
-
-
-def sync_tree(root: Path) -> None:
-    """Syncs every file and folder below `root`, and `root` itself, to disk."""
-    for folder, _, names in os.walk(root, topdown=False):
-        for name in names:
-            _sync(Path(folder, name))
-        sync_folder(Path(folder))
-
-
-def _sync(path: Path) -> None:
-    # Windows syncs only handles open for writing.
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folders(root: Path) -> None:
+    """Syncs the names in every folder below `root`, and in `root` itself, to disk."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        sync_folder(Path(folder))
+
+
+def write_synced(path: Path, content: Any) -> None:
+    """Writes a new file, and the folders above it, and syncs the file to disk.
+
+    Args:
+        path: the file.
+        content: anything with a buffer of bytes.
+
+    Raises:
+        OSError: if it cannot be written, or exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb", buffering=0) as file:
+        view = memoryview(content)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())

@@ -1,6 +1,9 @@
 """Metrics of a run as a Parquet dataset of parts, each committed by one atomic rename.
 
-A part is never appended to: a kill can lose the rows still in memory and nothing else.
+The newest part grows: each commit writes its rows and the new ones together and puts the file in
+the old one's place, until it is full and the next part begins. So there are few files and never a
+moment at which a row stands in two of them or in none, whoever reads the folder. A kill can lose
+the rows still in memory and nothing else. Threads are the matter of `qjax.storage._logger`.
 """
 
 import re
@@ -16,24 +19,106 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qjax.errors import RunError
-from qjax.storage._files import disk_errors, write_atomic
-from qjax.storage._schema import METRICS_SCHEMA, METRICS_VERSION, VERSION_KEY
+from qjax.storage._files import disk_errors
+from qjax.storage._folder import Folder, open_folder
+from qjax.storage._schema import (
+    METRICS_SCHEMA,
+    METRICS_VERSION,
+    VERSION_KEY,
+    MetricColumns,
+    in_newest_schema,
+)
 
-__all__ = ["MetricsWriter", "read_metrics", "truncate_metrics"]
+__all__ = [
+    "PART_ROWS",
+    "MetricParts",
+    "MetricsWriter",
+    "dropped_rows",
+    "read_metrics",
+    "truncate_metrics",
+]
 
 FOLDER = "metrics"
 PART = re.compile(r"part-(\d{6,})\.parquet")
+PART_ROWS = 10_000
+DROPPED_KEY = b"qjax.metrics.dropped"
+
+
+class MetricParts:
+    """The parts of a run's metrics, as their one writer sees them.
+
+    Args:
+        run_dir: the run directory, or its URL on a file system of fsspec.
+        part_rows: a part that holds this many rows is full.
+
+    Raises:
+        RunError: if the folder cannot be made or has another writer, or its newest part cannot be
+            read.
+
+    Example:
+        >>> import tempfile
+        >>> from qjax.storage import MetricParts, read_metrics
+        >>> folder = tempfile.mkdtemp()
+        >>> parts = MetricParts(folder)
+        >>> for step in (1, 2):
+        ...     parts.commit(parts.columns.as_table([{"epoch": 1, "step": step}]))
+        >>> parts.close()
+        >>> read_metrics(folder)["step"].to_pylist()
+        [1, 2]
+    """
+
+    def __init__(self, run_dir: str | Path, part_rows: int = PART_ROWS) -> None:
+        self._folder = open_folder(run_dir, FOLDER)
+        self._part_rows = part_rows
+        with disk_errors("Metrics folder", self._folder.path()):
+            self._lock = self._folder.lock()
+        try:
+            names = _part_names(self._folder)
+            newest = _read_part(self._folder, names[-1]) if names else METRICS_SCHEMA.empty_table()
+        except BaseException:
+            self.close()
+            raise
+        self._number = _part_number(names[-1]) if names else 0
+        self._newest = newest
+        self._dropped_before = self._dropped = dropped_rows(newest)
+        self.columns = MetricColumns(newest.schema)
+
+    def commit(self, rows: pa.Table, dropped: int = 0) -> None:
+        """Commits rows behind the others; if that fails, nothing has changed.
+
+        Args:
+            rows: from `MetricColumns.as_table`.
+            dropped: how many rows this writer has dropped so far.
+
+        Raises:
+            RunError: if the part cannot be written.
+        """
+        dropped += self._dropped_before
+        if not rows.num_rows and dropped == self._dropped:
+            return
+        is_full = self._newest.num_rows >= self._part_rows
+        number = self._number + is_full
+        grown = rows if is_full else _grow(self._newest, rows)
+        grown = _with_dropped(grown, dropped)
+        _write_part(self._folder, f"part-{number:06d}.parquet", grown)
+        self._number, self._newest, self._dropped = number, grown, dropped
+
+    def close(self) -> None:
+        """Lets the next writer in."""
+        if self._lock is not None:
+            self._lock.release()
 
 
 class MetricsWriter:
-    """Collects rows and commits them as parts ``metrics/part-000000.parquet``, ...
+    """Collects rows and commits them, all in the caller's thread.
 
-    Rows wait in memory until `flush_seconds` have passed since the last part, `max_rows` have
+    Rows wait in memory until `flush_seconds` have passed since the last commit, `max_rows` have
     come together, or `flush` or `close` is called. A writer on a folder that has parts goes on
     after them.
 
     Args:
-        run_dir: the run directory; its subfolder ``metrics`` is created.
+        run_dir: the run directory, or its URL on a file system of fsspec; the metrics go to its
+            subfolder ``metrics``.
         flush_seconds: at most this long a row waits while rows keep coming.
         max_rows: at most this many rows wait.
 
@@ -52,46 +137,36 @@ class MetricsWriter:
     """
 
     def __init__(
-        self, run_dir: str | Path, *, flush_seconds: float = 5.0, max_rows: int = 10_000
+        self, run_dir: str | Path, *, flush_seconds: float = 5.0, max_rows: int = PART_ROWS
     ) -> None:
-        self._folder = Path(run_dir) / FOLDER
+        self._parts = MetricParts(run_dir)
         self._flush_seconds = flush_seconds
         self._max_rows = max_rows
         self._rows: list[dict[str, Any]] = []
-        with disk_errors("Metrics folder", self._folder):
-            self._folder.mkdir(parents=True, exist_ok=True)
-        self._next_part = max((_part_number(path) + 1 for path in _parts(self._folder)), default=0)
         self._last_flush = time.monotonic()
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Adds one row; columns that it leaves out are null, and the time is filled in.
 
         Raises:
-            RunError: if a column is not in the schema.
+            RunError: if a value does not fit its column.
         """
-        if unknown := row.keys() - set(METRICS_SCHEMA.names):
-            raise RunError(
-                f"Argument `row` must have columns of the metrics schema, but has "
-                f"{', '.join(sorted(unknown))}. Known are {', '.join(METRICS_SCHEMA.names)}."
-            )
+        self._parts.columns.check(row)
         self._rows.append({"timestamp": datetime.now(UTC), **row})
         waited = time.monotonic() - self._last_flush
         if waited >= self._flush_seconds or len(self._rows) >= self._max_rows:
             self.flush()
 
     def flush(self) -> None:
-        """Commits the waiting rows as one part; without any, does nothing."""
+        """Commits the waiting rows; without any, does nothing."""
         self._last_flush = time.monotonic()
-        if not self._rows:
-            return
-        table = pa.Table.from_pylist(self._rows, schema=METRICS_SCHEMA)
-        _write_part(self._folder / f"part-{self._next_part:06d}.parquet", table)
-        self._next_part += 1
+        self._parts.commit(self._parts.columns.as_table(self._rows))
         self._rows.clear()
 
     def close(self) -> None:
-        """Commits what is left."""
+        """Commits what is left, and lets the next writer in."""
         self.flush()
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -109,91 +184,169 @@ def read_metrics(run_dir: str | Path) -> pa.Table:
     """Reads all committed rows of a run, which may still be going.
 
     Args:
-        run_dir: the run directory.
+        run_dir: the run directory, or its URL on a file system of fsspec.
 
     Returns:
-        Table with the columns of `METRICS_SCHEMA`, rows in the order of writing.
+        Table with the columns of `METRICS_SCHEMA` and the free ones behind, rows in the order of
+        writing.
 
     Raises:
         RunError: if there are no metrics, or a part is damaged or written by a newer qjax.
     """
-    folder = Path(run_dir) / FOLDER
-    if not folder.is_dir():
+    folder = open_folder(run_dir, FOLDER)
+    names = _part_names(folder)
+    if names is None:
         raise RunError(f"Run directory `{run_dir}` must hold metrics, but has no `{FOLDER}`.")
-    tables = [_read_part(path) for path in _parts(folder)]
-    if not tables:
+    while True:
+        try:
+            parts = [_read_part(folder, name) for name in names]
+            break
+        except _PartIsGoneError:  # a resumed run has cut off what it repeats
+            names = _part_names(folder) or []
+    if not parts:
         return METRICS_SCHEMA.empty_table()
-    return pa.concat_tables(tables)
+    return _with_dropped(
+        pa.concat_tables(parts, promote_options="default"), dropped_rows(parts[-1])
+    )
 
 
-def truncate_metrics(run_dir: str | Path, last_epoch: int) -> None:
-    """Removes the rows after `last_epoch`, as a run does that goes on from its checkpoint.
+def dropped_rows(table: pa.Table) -> int:
+    """Returns how many rows of a run were dropped for want of room in memory.
+
+    Args:
+        table: from `read_metrics`.
+
+    Example:
+        >>> from qjax.storage import METRICS_SCHEMA, dropped_rows
+        >>> dropped_rows(METRICS_SCHEMA.empty_table())
+        0
+    """
+    return int((table.schema.metadata or {}).get(DROPPED_KEY, b"0"))
+
+
+def truncate_metrics(run_dir: str | Path, last_epoch: int, last_step: int | None = None) -> None:
+    """Removes the rows after a checkpoint, as a run does that goes on from it.
 
     Each part is replaced or removed atomically, the last one first, so that a kill in between
     leaves a shorter history and never a gap.
 
     Args:
-        run_dir: the run directory; one without metrics is left alone.
-        last_epoch: last epoch to keep.
+        run_dir: the run directory, or its URL; one without metrics is left alone.
+        last_epoch: last epoch to keep whole.
+        last_step: last step to keep, for a checkpoint in mid-epoch; by default, none after
+            `last_epoch`.
 
     Raises:
-        RunError: if a part cannot be read or written.
+        RunError: if a part cannot be read or written, or another writer has the folder.
+
+    Example:
+        >>> import tempfile
+        >>> from qjax.storage import MetricsWriter, read_metrics, truncate_metrics
+        >>> folder = tempfile.mkdtemp()
+        >>> with MetricsWriter(folder) as metrics:
+        ...     for epoch in (1, 2):
+        ...         metrics.write({"epoch": epoch, "step": epoch})
+        >>> truncate_metrics(folder, last_epoch=1)
+        >>> read_metrics(folder)["epoch"].to_pylist()
+        [1]
     """
-    for path in reversed(_parts(Path(run_dir) / FOLDER)):
-        table = _read_part(path)
-        kept = table.filter(pc.field("epoch") <= last_epoch)
+    folder = open_folder(run_dir, FOLDER)
+    keep = pc.field("epoch") <= last_epoch
+    if last_step is not None:
+        keep |= (pc.field("step") > 0) & (pc.field("step") <= last_step)
+    names = _part_names(folder)
+    if not names:
+        return
+    with disk_errors("Metrics folder", folder.path()):
+        lock = folder.lock()
+    try:
+        _truncate(folder, names, keep)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _truncate(folder: Folder, names: list[str], keep: pc.Expression) -> None:
+    for name in reversed(names):
+        table = _read_part(folder, name)
+        kept = table.filter(keep)
         if kept.num_rows == table.num_rows:
             continue
         if kept.num_rows:
-            _write_part(path, kept)
+            _write_part(folder, name, kept)
         else:
-            with disk_errors("Metrics file", path):
-                path.unlink()
+            with disk_errors("Metrics file", folder.path(name)):
+                folder.remove(name)
 
 
-def _parts(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = (path for path in folder.iterdir() if PART.fullmatch(path.name))
-    return sorted(found, key=_part_number)
+def _part_names(folder: Folder) -> list[str] | None:
+    """Lists the parts in order; None without a folder."""
+    try:
+        names = folder.names()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(
+            f"Metrics folder `{folder.path()}` could not be read: {error.strerror or error}. "
+            "Check the permissions."
+        ) from error
+    return sorted(filter(PART.fullmatch, names), key=_part_number)
 
 
-def _part_number(path: Path) -> int:
-    match = PART.fullmatch(path.name)
-    assert match is not None  # _parts lists no other names
+def _part_number(name: str) -> int:
+    match = PART.fullmatch(name)
+    assert match is not None  # _part_names lists no other names
     return int(match[1])
 
 
-def _write_part(path: Path, table: pa.Table) -> None:
+def _grow(newest: pa.Table, rows: pa.Table) -> pa.Table:
+    tables = [newest, rows] if newest.num_rows else [rows]
+    return pa.concat_tables(tables, promote_options="default").combine_chunks()
+
+
+def _with_dropped(table: pa.Table, dropped: int) -> pa.Table:
+    metadata = {VERSION_KEY: str(METRICS_VERSION).encode(), DROPPED_KEY: str(dropped).encode()}
+    return table.replace_schema_metadata(metadata)
+
+
+def _encode(table: pa.Table) -> bytes:
+    # A dictionary of floats that hardly repeat is five times as slow, and larger.
+    texts: Any = [item.name for item in table.schema if item.type == pa.string()]
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    with disk_errors("Metrics file", path):
-        write_atomic(path, sink.getvalue().to_pybytes())
+    pq.write_table(table, sink, compression="zstd", use_dictionary=texts, write_page_checksum=True)
+    return sink.getvalue().to_pybytes()
 
 
-def _read_part(path: Path) -> pa.Table:
+def _write_part(folder: Folder, name: str, table: pa.Table) -> None:
+    content = _encode(table)
+    with disk_errors("Metrics file", folder.path(name)):
+        folder.write(name, content)
+
+
+class _PartIsGoneError(RunError):
+    """A part that was listed and is no more."""
+
+
+def _read_part(folder: Folder, name: str) -> pa.Table:
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        content = folder.read(name)
+        with pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True) as file:
             version = int((file.schema_arrow.metadata or {}).get(VERSION_KEY, b"0"))
             table = file.read()
-    except (OSError, pa.ArrowException) as error:
+    except PermissionError as error:
         raise RunError(
-            f"Metrics file `{path}` is damaged ({str(error).splitlines()[0]}). "
+            f"Metrics file `{folder.path(name)}` could not be read: {error.strerror}. "
+            "Check its permissions."
+        ) from error
+    except (OSError, pa.ArrowException) as error:
+        is_gone = isinstance(error, FileNotFoundError) and name not in (_part_names(folder) or [])
+        raise (_PartIsGoneError if is_gone else RunError)(
+            f"Metrics file `{folder.path(name)}` is damaged ({str(error).splitlines()[0]}). "
             "Move it away to read the other parts."
         ) from error
     if version > METRICS_VERSION:
         raise RunError(
-            f"Metrics file `{path}` has format {version}, but this qjax reads up to "
+            f"Metrics file `{folder.path(name)}` has format {version}, but this qjax reads up to "
             f"{METRICS_VERSION}. Update qjax."
         )
-    return _in_newest_schema(table)
-
-
-def _in_newest_schema(table: pa.Table) -> pa.Table:
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in METRICS_SCHEMA
-    ]
-    return pa.table(columns, schema=METRICS_SCHEMA)
+    return _with_dropped(in_newest_schema(table), dropped_rows(table))

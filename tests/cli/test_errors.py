@@ -30,7 +30,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--model", "nope"], "must be one of 'quantum-features', 'quantum-first', 'tiny'"),
+            (["--model", "nope"], "must be one of 'quantum-features', 'quantum-first', 'reuploading'"),
             (
                 ["--dataset", "nope"],
                 "`dataset` must be one of digits, fashion-mnist, but is 'nope'",

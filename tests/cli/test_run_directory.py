@@ -6,7 +6,7 @@ import pytest
 
 from qjax.cli import _run_directory
 from qjax.cli._run_directory import RunCheckpoints
-from qjax.storage import MetricsWriter, list_checkpoints, load_checkpoint, read_metrics
+from qjax.storage import AsyncMetricsLogger, list_checkpoints, load_checkpoint, read_metrics
 from qjax.train import TrainState
 
 
@@ -34,7 +34,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def saved(tmp_path: Path, clock: Clock, seconds: float, epochs: int, **options: Any) -> list[int]:
     """Steps of the checkpoints seen after each epoch, one step an epoch."""
     seen: set[int] = set()
-    with MetricsWriter(tmp_path) as metrics:
+    with AsyncMetricsLogger(tmp_path) as metrics:
         sink = RunCheckpoints(tmp_path, metrics, **options)
         for epoch in range(1, epochs + 1):
             clock.now += seconds
@@ -58,13 +58,13 @@ class TestRunCheckpoints:
         assert list_checkpoints(tmp_path / "checkpoints") == [30, 40, 50]
 
     def test_metrics_are_committed_before(self, tmp_path: Path) -> None:
-        metrics = MetricsWriter(tmp_path, flush_seconds=1e9)
+        metrics = AsyncMetricsLogger(tmp_path, flush_seconds=1e9)
         metrics.write({"epoch": 1, "step": 1})
         RunCheckpoints(tmp_path, metrics).save(1, state(1), final=True)
         assert read_metrics(tmp_path).num_rows == 1
 
     def test_a_step_that_is_saved_already(self, tmp_path: Path) -> None:
-        with MetricsWriter(tmp_path) as metrics:
+        with AsyncMetricsLogger(tmp_path) as metrics:
             sink = RunCheckpoints(tmp_path, metrics)
             sink.save(1, state(1), final=True)
             sink.save(1, state(1), final=True)

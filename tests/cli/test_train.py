@@ -61,7 +61,9 @@ class TestRunDirectory:
         inside_zarr = {path for path in files if "arrays.zarr" in path.parts}
         assert inside_zarr
         suffixes = {path.suffix for path in set(files) - inside_zarr}
-        assert suffixes == {".json", ".parquet", ".png"}
+        assert suffixes == {"", ".json", ".parquet", ".png"}
+        bare = {path.name for path in set(files) - inside_zarr if not path.suffix}
+        assert bare == {".lock"}
 
     def test_summary(self, finished: Run) -> None:
         assert finished.summary.keys() >= KEYS
@@ -230,7 +232,7 @@ class TestInterrupt:
         self, qjax: Command, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = tmp_path / "run"
-        write = _run.MetricsWriter.write
+        write = _run.AsyncMetricsLogger.write
 
         def interrupted(self: Any, row: Any) -> None:
             write(self, row)
@@ -239,7 +241,7 @@ class TestInterrupt:
 
         more = ("--validation", "0.25", "--seed", "7", "--epochs", "3", "--run-dir", folder)
         with monkeypatch.context() as patch:
-            patch.setattr(_run.MetricsWriter, "write", interrupted)
+            patch.setattr(_run.AsyncMetricsLogger, "write", interrupted)
             done = qjax("train", *SETTINGS, *more)
         assert done.code == 130
         assert f"interrupted; go on with: qjax train --resume {folder}" in done.out

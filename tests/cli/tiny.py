@@ -14,7 +14,7 @@ from flax import nnx
 
 from qjax.cli import _run, main
 from qjax.nn import DecodingLayer, QuantumFeatureExtractor, models
-from qjax.storage import MetricsWriter
+from qjax.storage import AsyncMetricsLogger
 
 
 def tiny(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
@@ -28,14 +28,14 @@ def tiny(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequenti
 
 def kill_before(step: int) -> None:
     """Prepares the end of this process."""
-    write = MetricsWriter.write
+    write = AsyncMetricsLogger.write
 
-    def write_or_die(self: MetricsWriter, row: Mapping[str, Any]) -> None:
+    def write_or_die(self: AsyncMetricsLogger, row: Mapping[str, Any]) -> None:
         if row["step"] == step:
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, row)
 
-    MetricsWriter.write = write_or_die
+    AsyncMetricsLogger.write = write_or_die
     _run.RunCheckpoints = partial(_run.RunCheckpoints, every=2, least=0.0)
 
 

@@ -12,17 +12,23 @@ import ml_dtypes
 import numpy as np
 import pytest
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from zarr.buffer import cpu
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from qjax.errors import RunError
-from qjax.storage import (
-    _arrays,
-    _checkpoint,
-    list_checkpoints,
-    load_checkpoint,
-    prune_checkpoints,
-    remove_unfinished,
-    save_checkpoint,
-)
+from qjax.storage import _arrays, _place, list_checkpoints, prune_checkpoints, remove_unfinished
+from qjax.storage import save_checkpoint as save_by_name
+from qjax.storage._checkpoint import inspect_checkpoints, load_checkpoint
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+
+
+def save_checkpoint(*arguments: Any, **options: Any) -> Path:
+    return Path(save_by_name(*arguments, **options))
 
 
 class Pair(NamedTuple):
@@ -35,6 +41,7 @@ def same_bits(one: Any, other: Any) -> bool:
         assert jax.random.key_impl(one) == jax.random.key_impl(other)
         return same_bits(jax.random.key_data(one), jax.random.key_data(other))
     one, other = np.asarray(one), np.asarray(other)
+    other = other.astype(other.dtype.newbyteorder("="))
     assert (one.shape, one.dtype) == (other.shape, other.dtype)
     return one.tobytes() == other.tobytes()
 
@@ -62,7 +69,8 @@ LEAVES = {
     "special": np.array([0.0, -0.0, np.inf, -np.inf, np.nan]),
     "payload": np.array([0x7FF8DEADBEEF0001], np.uint64).view(np.float64),
     "zeros": np.zeros((300, 300)),
-    "large": RANDOM.normal(size=(100, 60, 30)),
+    "large": RANDOM.normal(size=(100, 60, 30)),  # 1.4 MB
+    "big-endian": np.arange(3, dtype=">f4"),
     "transposed": np.arange(12.0).reshape(3, 4).T,
 }
 
@@ -91,6 +99,19 @@ class TestRoundTrip:
         like = jax.eval_shape(lambda: tree)
         for wanted in (tree, like):
             assert same_bits(load_checkpoint(tmp_path, like=wanted).tree["key"], keys)
+
+    @pytest.mark.parametrize("compression", ["zstd", None])
+    def test_with_and_without_compression(self, tmp_path: Path, compression: Any) -> None:
+        tree = {"a": LEAVES["large"], "b": np.zeros(300_000), "c": np.zeros(())}
+        save_checkpoint(tmp_path, 1, tree, compression=compression)
+        [info] = inspect_checkpoints(tmp_path)
+        assert (info.num_bytes < LEAVES["large"].nbytes + 300_000) == (compression == "zstd")
+        restored = load_checkpoint(tmp_path, like=tree).tree
+        assert all(same_bits(restored[name], tree[name]) for name in tree)
+
+    def test_unknown_compression(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="`compression` must be 'zstd' or None, but is 'gzip'"):
+            save_checkpoint(tmp_path, 1, {}, compression="gzip")
 
     def test_arrays_are_fresh_and_writable(self, tmp_path: Path) -> None:
         tree = {"a": np.arange(3.0), "b": np.arange(3.0)}
@@ -129,7 +150,247 @@ class TestRoundTrip:
     def test_refuses_what_is_no_array(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"must hold arrays of numbers, but `\['a'\]` has dtype"):
             save_checkpoint(tmp_path, 1, {"a": "text"})
+        with pytest.raises(RunError, match=r"has dtype datetime64"):
+            save_checkpoint(tmp_path, 1, {"a": np.datetime64("2026-01-01")})
         assert os.listdir(tmp_path) == []
+
+    def test_empty_tree(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path, 1, {"a": None})
+        assert load_checkpoint(tmp_path, like={"a": None}).tree == {"a": None}
+
+
+FLOATS = (ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2, ml_dtypes.int4)
+NATIVE = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16")
+DTYPES = [np.dtype(dtype) for dtype in (*NATIVE, *FLOATS)]
+
+
+@st.composite
+def any_bits(draw: st.DrawFn) -> np.ndarray:
+    """An array of any dtype, shape and bits, so also any payload of a NaN."""
+    dtype = draw(st.sampled_from(DTYPES))
+    shape = draw(npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+    size = dtype.itemsize * int(np.prod(shape))
+    content = draw(st.binary(min_size=size, max_size=size))
+    if dtype.name in ("bool", "int4"):  # of these, not all bits mean something
+        content = bytes(byte & 1 for byte in content)
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+class TestAnyTree:
+    @settings(max_examples=25)
+    @given(tree=st.lists(any_bits(), max_size=6), small=st.sampled_from([0, 9, 1 << 20]))
+    def test_exact_in_dtype_and_bits(
+        self, tmp_path_factory: pytest.TempPathFactory, tree: list[np.ndarray], small: int
+    ) -> None:
+        path = tmp_path_factory.mktemp("any")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_arrays, "SMALL_BYTES", small)
+            patch.setattr(_arrays, "CHUNK_BYTES", 16)
+            save_checkpoint(path, 1, tree)
+        restored = load_checkpoint(path, like=tree).tree
+        assert all(same_bits(*pair) for pair in zip(restored, tree, strict=True))
+        assert all(leaf.flags.writeable for leaf in restored)
+
+
+class TestGolden:
+    """Checkpoints written by each format still load. `golden_tree` is what they hold."""
+
+    @staticmethod
+    def golden_tree() -> dict[str, Any]:
+        return {
+            "angles": np.linspace(-np.pi, np.pi, 6, dtype=np.float32).reshape(2, 3),
+            "moments": {
+                "half": np.arange(-2, 2, 0.5).astype(ml_dtypes.bfloat16),
+                "count": np.int32(7),
+            },
+            "unitary": np.array([[1, 1j], [1j, 1]], np.complex64),
+            "float8": np.array([0.5, -448.0], ml_dtypes.float8_e4m3fn),
+            "payload": np.array([0x7FF8DEADBEEF0001], np.uint64).view(np.float64),
+            "empty": np.zeros((0, 3), np.int64),
+            "table": (np.arange(20_000) // 200).astype(np.uint32).reshape(100, 200),
+            "key": jax.random.key(42),
+        }
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_loads(self, version: int) -> None:
+        path = GOLDEN / f"checkpoint-v{version}"
+        written = json.loads((path / "step-000000003" / "manifest.json").read_text())
+        assert written["version"] == version
+        tree = self.golden_tree()
+        step, restored, metadata = load_checkpoint(path, like=tree)
+        assert (step, metadata["epoch"]) == (3, 2)
+        pairs = zip(jax.tree.leaves(restored), jax.tree.leaves(tree), strict=True)
+        assert all(same_bits(*pair) for pair in pairs)
+        [info] = inspect_checkpoints(path)
+        assert (info.epoch, info.problem) == (2, "")
+        assert info.metrics == ({} if version == 1 else {"val_loss": 0.25})
+
+    def test_newest_is_what_is_written(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path, 3, self.golden_tree())
+        [now], [golden] = inspect_checkpoints(tmp_path), inspect_checkpoints(self.newest())
+        assert now.leaves == golden.leaves
+        names = ("format", "version", "files")
+        one, other = (
+            json.loads((path / "step-000000003" / "manifest.json").read_text())
+            for path in (tmp_path, self.newest())
+        )
+        assert one.keys() == other.keys()
+        assert [one[n] for n in names[:2]] == [other[n] for n in names[:2]]
+        assert one["files"].keys() == other["files"].keys()
+
+    @staticmethod
+    def newest() -> Path:
+        return sorted(GOLDEN.glob("checkpoint-v*"))[-1]
+
+
+class TestInspect:
+    def test_names_shapes_dtypes_and_nothing_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tree = {"a": LEAVES["bfloat16"], "key": jax.random.key(0), "b": LEAVES["large"]}
+        folder = save_checkpoint(tmp_path, 4, tree, {"note": "x"})
+        shutil.rmtree(folder / "arrays.zarr")  # not looked at
+        [info] = inspect_checkpoints(tmp_path)
+        assert (info.step, info.epoch, info.metadata, info.keep) == (4, None, {"note": "x"}, False)
+        assert {leaf.name: (leaf.shape, leaf.dtype) for leaf in info.leaves} == {
+            "['a']": ([2, 3], "bfloat16"),
+            "['b']": ([100, 60, 30], "float64"),
+            "['key']": ([], "key:threefry2x32"),
+        }
+        assert info.num_bytes > 1_000_000
+        assert info.created.endswith("+00:00")
+
+    def test_a_damaged_one_is_listed_with_its_problem(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path, 1, {})
+        (save_checkpoint(tmp_path, 2, {}) / "manifest.json").unlink()
+        one, two = inspect_checkpoints(tmp_path)
+        assert (one.step, one.problem, two.step) == (1, "", 2)
+        assert "step-000000002` is damaged: it has no `manifest.json`" in two.problem
+
+
+class TestReaders:
+    """A run goes on and deletes what is being read."""
+
+    @pytest.fixture
+    def vanishing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        for step in (1, 2):
+            save_checkpoint(tmp_path, step, {"a": np.full(2, step)})
+        read = _place._Folder.read_manifest
+
+        def read_too_late(place: Any, step: int) -> bytes | None:
+            if step == 2 and 2 in place.steps():
+                place.remove(2)
+            return read(place, step)
+
+        monkeypatch.setattr(_place._Folder, "read_manifest", read_too_late)
+        return tmp_path
+
+    def test_the_latest_is_chosen_anew(self, vanishing: Path) -> None:
+        assert load_checkpoint(vanishing).step == 1
+
+    def test_a_step_that_was_asked_for_is_an_error(self, vanishing: Path) -> None:
+        with pytest.raises(RunError, match="step-000000002` was deleted by its writer while it"):
+            load_checkpoint(vanishing, 2)
+
+
+def memory_store() -> MemoryStore:
+    return MemoryStore()
+
+
+def fsspec_memory() -> FsspecStore:
+    import fsspec
+
+    fsspec.filesystem("memory").store.clear()
+    return FsspecStore.from_url("memory://bucket/run")
+
+
+class TestStores:
+    """Stores that are no folder: the manifest comes last, and without it there is nothing."""
+
+    TREE = {"a": LEAVES["large"], "b": np.arange(3), "key": jax.random.key(1)}
+
+    @pytest.fixture(params=[memory_store, fsspec_memory])
+    def store(self, request: pytest.FixtureRequest) -> Any:
+        return request.param()
+
+    def test_round_trip(self, store: Any) -> None:
+        assert list_checkpoints(store) == []
+        for step in (5, 6, 7):
+            save_by_name(store, step, self.TREE, epoch=step)
+        prune_checkpoints(store, 2)
+        assert list_checkpoints(store) == [6, 7]
+        restored = load_checkpoint(store, epoch=6, like=self.TREE)
+        assert restored.step == 6
+        assert all(same_bits(restored.tree[name], self.TREE[name]) for name in self.TREE)
+        with pytest.raises(RunError, match="step-000000006` must be a new one, but exists"):
+            save_by_name(store, 6, self.TREE)
+
+    def test_the_manifest_is_written_last(self, store: Any, monkeypatch: Any) -> None:
+        order: list[str] = []
+        write = type(store).set
+
+        async def recorded(store: Any, key: str, value: Any) -> None:
+            order.append(key)
+            await write(store, key, value)
+
+        monkeypatch.setattr(type(store), "set", recorded)
+        save_by_name(store, 1, self.TREE)
+        assert order[-1] == "step-000000001/manifest.json"
+        assert len(order) == len(set(order)) > 5
+
+    def test_what_a_kill_leaves_does_not_exist(self, store: Any) -> None:
+        save_by_name(store, 1, self.TREE)
+        save_by_name(store, 2, self.TREE)
+        sync(store.delete("step-000000002/manifest.json"))
+        assert list_checkpoints(store) == [1]
+        assert load_checkpoint(store).step == 1
+        remove_unfinished(store)
+        assert sync(self.keys(store, "step-000000002")) == []
+        assert list_checkpoints(store) == [1]
+        save_by_name(store, 2, {"other": np.zeros(1)})
+        assert list(load_checkpoint(store, 2).tree) == ["['other']"]
+
+    def test_damage_is_found(self, store: Any) -> None:
+        save_by_name(store, 1, self.TREE)
+        name = "step-000000001/arrays.zarr/packed-int64/c/0"
+        sync(store.set(name, cpu.Buffer.from_bytes(b"0" * 40)))
+        with pytest.raises(RunError, match="is damaged: `arrays.zarr/packed-int64/c/0` has 40 byt"):
+            load_checkpoint(store)
+
+    def test_an_error_leaves_nothing(self, store: Any, monkeypatch: Any) -> None:
+        write = type(store).set
+
+        async def refuse(store: Any, key: str, value: Any) -> None:
+            if key.endswith("/c/0"):
+                raise PermissionError(errno.EACCES, "no")
+            await write(store, key, value)
+
+        monkeypatch.setattr(type(store), "set", refuse)
+        with pytest.raises(RunError, match="step-000000001` could not be written: Permission"):
+            save_by_name(store, 1, self.TREE)
+        assert sync(self.keys(store, "")) == []
+
+    def test_a_local_store_is_a_folder(self, tmp_path: Path) -> None:
+        save_by_name(LocalStore(tmp_path), 1, self.TREE)
+        assert os.listdir(tmp_path) == ["step-000000001"]
+        assert load_checkpoint(tmp_path).step == 1
+
+    def test_an_address(self) -> None:
+        fsspec_memory()
+        save_by_name("memory://elsewhere", 1, self.TREE)
+        assert list_checkpoints("memory://elsewhere") == [1]
+        with pytest.raises(RunError, match="must be a plain path for a local folder"):
+            list_checkpoints("file:///tmp")
+
+    def test_what_cannot_hold_checkpoints(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="can write, delete and list.*copy that"):
+            list_checkpoints(ZipStore(tmp_path / "a.zip", mode="w"))
+        with pytest.raises(RunError, match="`path` must be a folder or a Zarr store, but is 3"):
+            list_checkpoints(3)  # pyright: ignore[reportArgumentType]
+
+    @staticmethod
+    async def keys(store: Any, prefix: str) -> list[str]:
+        return [key async for key in store.list_prefix(prefix)]
 
 
 class TestChoice:
@@ -145,6 +406,23 @@ class TestChoice:
     def test_latest_and_by_number(self, tmp_path: Path) -> None:
         assert load_checkpoint(tmp_path).step == 100
         assert load_checkpoint(tmp_path, 30).tree["['a']"].tolist() == [30, 30]
+
+    def test_by_epoch(self, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path, 200, {}, epoch=4)
+        assert load_checkpoint(tmp_path, epoch=4).step == 200
+        with pytest.raises(RunError, match="a checkpoint of epoch 5, but holds 4"):
+            load_checkpoint(tmp_path, epoch=5)
+        with pytest.raises(RunError, match="`step` and `epoch` exclude each other, but are 2, 4"):
+            load_checkpoint(tmp_path, 2, epoch=4)
+
+    def test_unknown_word(self, tmp_path: Path) -> None:
+        word: Any = "newest"
+        with pytest.raises(RunError, match="must be a number, 'latest' or 'best', but is 'newest'"):
+            load_checkpoint(tmp_path, word)
+
+    def test_no_best_without_its_metric(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="with the metric `val_loss`, but none of its 3 has one"):
+            load_checkpoint(tmp_path, "best")
 
     def test_unknown_step(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match="a checkpoint of step 3, but holds 2, 30, 100"):
@@ -162,6 +440,12 @@ class TestChoice:
     def test_negative_step(self, tmp_path: Path) -> None:
         with pytest.raises(RunError, match="`step` must not be negative, but is -1"):
             save_checkpoint(tmp_path, -1, {})
+        with pytest.raises(RunError, match="`step` must be an integer, but is 1.5"):
+            save_checkpoint(tmp_path, 1.5, {})
+
+    def test_metadata_that_is_not_json(self, tmp_path: Path) -> None:
+        with pytest.raises(RunError, match="`metadata` must hold JSON values, but Object of type"):
+            save_checkpoint(tmp_path, 1, {}, {"a": np.zeros(1)})
 
     def test_prune(self, tmp_path: Path) -> None:
         prune_checkpoints(tmp_path, 2)
@@ -200,7 +484,7 @@ class TestMismatch:
     )
     def test_is_named(self, tmp_path: Path, like: Any, message: str) -> None:
         save_checkpoint(tmp_path, 1, self.SAVED)
-        with pytest.raises(RunError, match=f"step-000000001` does not fit: {message}"):
+        with pytest.raises(RunError, match=f"step-000000001` does not fit: {message}. Build the"):
             load_checkpoint(tmp_path, like=like)
 
 
@@ -251,11 +535,21 @@ class TestDamage:
         with pytest.raises(RunError, match=r"`manifest\.json` cannot be read"):
             load_checkpoint(folder.parent)
 
-    def test_newer_format(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_newer_format(self, folder: Path) -> None:
         path = folder / "manifest.json"
         manifest = json.loads(path.read_text())
-        path.write_text(json.dumps({**manifest, "version": 2}))
-        with pytest.raises(RunError, match="has format 2, but this qjax reads up to 1. Update"):
+        path.write_text(json.dumps({**manifest, "version": 3}))
+        with pytest.raises(RunError, match="has format 3, but this qjax reads up to 2. Update"):
+            load_checkpoint(folder.parent)
+
+    def test_a_file_that_may_not_be_read(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(*_: object) -> None:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(LocalStore, "get", refuse)
+        with pytest.raises(RunError, match="could not be read: Permission denied. Check the perm"):
             load_checkpoint(folder.parent)
 
 
@@ -265,9 +559,9 @@ class TestFullDisk:
     @pytest.mark.parametrize(
         ("module", "function"),
         [
-            (_checkpoint, "write_leaves"),
-            (_checkpoint, "write_atomic"),
-            (_checkpoint, "sync_tree"),
+            (_place, "write_synced"),
+            (_place, "write_atomic"),
+            (_place, "sync_folders"),
             (os, "rename"),
         ],
     )

@@ -1,106 +1,98 @@
-"""A process is killed at each step of writing; nothing that it committed may be lost."""
+"""A process that saves checkpoints is killed; what it committed must be there, bit for bit.
+
+Each kill is a SIGKILL of a real process: at points spread over each phase of a save, or at random
+moments. The environment variable `QJAX_KILLS` says how many kills each phase gets; 40 is the full
+test, which takes some minutes.
+"""
 
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from qjax.storage import list_checkpoints, load_checkpoint, read_metrics, save_checkpoint
+from qjax.errors import RunError
+from qjax.storage._checkpoint import inspect_checkpoints, load_checkpoint
+from qjax.storage._manager import CheckpointManager
+from tests.storage.checkpoint_writer import KEPT, PHASES, loss_of, tree_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
-POINTS = 40
+KILLS = int(os.environ.get("QJAX_KILLS", "4"))
+RANDOM_KILLS = KILLS * 5 // 2
+ROOT = Path(__file__).resolve().parents[2]
 
-# Forks children that write step after step, report each commit, and kill themselves without
-# warning before the n-th call that touches the disk. The first one is let live, to count them.
-WRITER = """
-import os, pathlib, shutil, signal, sys, warnings
-warnings.simplefilter("ignore")
-import numpy as np
-from qjax.storage import MetricsWriter, prune_checkpoints, save_checkpoint
-root, points = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 
-left = [10**9]
+def kill(root: Path, kills: int, randoms: int, order: str) -> list[Path]:
+    """Kills writers; returns the folders that they leave."""
+    command = [sys.executable, "-m", "tests.storage.checkpoint_writer"]
+    arguments = [str(root), str(kills), str(randoms), order]
+    subprocess.run([*command, *arguments], cwd=ROOT, check=True, timeout=3000)
+    return sorted(path for path in root.iterdir() if path.name != "whole")
 
-def kill_before(calls):
-    left[0] = calls
-    def counted(function):
-        def call(*arguments, **options):
-            left[0] -= 1
-            if left[0] < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return function(*arguments, **options)
-        return call
-    os.fsync, os.rename, os.replace = map(counted, (os.fsync, os.rename, os.replace))
-    os.mkdir, shutil.rmtree, os.unlink = map(counted, (os.mkdir, shutil.rmtree, os.unlink))
 
-def write(folder):
-    (folder / "committed").touch()
-    with open(folder / "committed", "w") as committed:
-        with MetricsWriter(folder, flush_seconds=0) as metrics:
-            for step in range(1, 5):
-                metrics.write({"epoch": 1, "step": step})
-                print("metrics", step, file=committed, flush=True)
-                tree = {"a": np.full(5, step), "large": np.full((100, 100), float(step))}
-                save_checkpoint(folder / "checkpoints", step, tree)
-                print("checkpoint", step, file=committed, flush=True)
-                prune_checkpoints(folder / "checkpoints", 2)
+def promised(folder: Path) -> list[int]:
+    """The steps that the killed process was told are on disk."""
+    log = folder / "log"
+    return [int(line) for line in log.read_text().splitlines()] if log.exists() else []
 
-def write_in_child(folder, calls):
-    folder.mkdir()
-    if os.fork() == 0:
-        kill_before(calls)
-        write(folder)
-        (folder / "calls").write_text(str(calls - left[0]))
-        os._exit(0)
-    os.wait()
 
-write_in_child(root / "whole", 10**9)
-total = int((root / "whole" / "calls").read_text())
-for point in range(points):
-    write_in_child(root / str(point), point * total // points)
-"""
+def check(folder: Path) -> None:
+    """What was promised is there, all that is listed is whole, and the next writer goes on."""
+    path, steps = folder / "checkpoints", promised(folder)
+    infos = inspect_checkpoints(path)
+    listed = {info.step for info in infos}
+    assert [info.problem for info in infos if info.problem] == []
+    for step in listed:
+        check_bits(path, step)
+    assert set(steps[-1:]) <= listed
+    assert set(steps) & KEPT <= listed
+    if steps:
+        assert min(map(loss_of, listed)) <= min(map(loss_of, steps))
+    with CheckpointManager(path) as manager:
+        names = {name for name in os.listdir(path) if name != ".lock"}
+        assert names == {f"step-{step:09d}" for step in listed}
+        manager.save(99, tree_of(99))
+    check_bits(path, 99)
+
+
+def check_bits(path: Path, step: int) -> None:
+    tree = tree_of(step)
+    restored = load_checkpoint(path, step, like=tree).tree
+    for name, leaf in tree.items():
+        assert restored[name].dtype == leaf.dtype
+        assert restored[name].tobytes() == leaf.tobytes()
+
+
+def check_all(folders: list[Path]) -> None:
+    for folder in folders:
+        try:
+            check(folder)
+        except Exception as error:
+            error.add_note(f"after the kill `{folder.name}`")
+            raise
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("killed")
-    subprocess.run([sys.executable, "-c", WRITER, str(root), str(POINTS)], check=True, timeout=300)
-    return root
+def killed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return kill(tmp_path_factory.mktemp("killed"), KILLS, RANDOM_KILLS, "arrays first")
 
 
-def committed(folder: Path, what: str) -> list[int]:
-    lines = (line.split() for line in (folder / "committed").read_text().splitlines())
-    return [int(step) for kind, step in lines if kind == what]
+def test_nothing_committed_is_lost(killed: list[Path]) -> None:
+    check_all(killed)
 
 
-@pytest.mark.parametrize("point", range(POINTS))
-def test_everything_committed_is_there(killed: Path, point: int) -> None:
-    folder = killed / str(point)
-    metrics, checkpoints = (committed(folder, what) for what in ("metrics", "checkpoint"))
-    if metrics:
-        steps = read_metrics(folder)["step"].to_pylist()
-        assert steps == list(range(1, len(steps) + 1))
-        assert len(metrics) <= len(steps) <= len(metrics) + 1
-    if checkpoints:
-        assert set(checkpoints[-1:]) <= set(list_checkpoints(folder / "checkpoints"))
+def test_all_kills_were_done_and_are_spread_over_the_run(killed: list[Path]) -> None:
+    kinds = Counter(folder.name.rsplit(maxsplit=1)[0] for folder in killed)
+    assert kinds == {**dict.fromkeys(PHASES, KILLS), "random": RANDOM_KILLS}
+    for kind in kinds:
+        reached = {len(promised(folder)) for folder in killed if folder.name.startswith(kind)}
+        assert len(reached) > 1, kind
 
 
-@pytest.mark.parametrize("point", range(POINTS))
-def test_every_checkpoint_listed_is_whole(killed: Path, point: int) -> None:
-    folder = killed / str(point) / "checkpoints"
-    for step in list_checkpoints(folder):
-        tree = load_checkpoint(folder, step).tree
-        np.testing.assert_array_equal(tree["['a']"], np.full(5, step))
-        np.testing.assert_array_equal(tree["['large']"], np.full((100, 100), step))
-    save_checkpoint(folder, 99, {"a": np.zeros(1)})  # and writing goes on
-
-
-def test_kills_are_spread_over_the_run(killed: Path) -> None:
-    counts = [len(committed(killed / str(point), "checkpoint")) for point in range(POINTS)]
-    assert counts == sorted(counts)
-    assert set(counts) >= {0, 1, 2, 3}
-    assert committed(killed / "whole", "checkpoint") == [1, 2, 3, 4]
+def test_the_other_order_is_caught(tmp_path: Path) -> None:
+    folders = kill(tmp_path, max(KILLS, 5), 0, "commit first")
+    with pytest.raises(RunError, match="is damaged: "):
+        check_all(folders)

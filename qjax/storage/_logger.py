@@ -1,0 +1,301 @@
+"""Metrics that a training loop logs without waiting, committed by a thread in the background."""
+
+import atexit
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Lock, Thread
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+
+from qjax._checks import check_positive_int
+from qjax.errors import RunError
+from qjax.storage._buffer import AsyncBuffer
+from qjax.storage._hardware import HardwareMeter
+from qjax.storage._metrics import PART_ROWS, MetricParts
+from qjax.storage._schema import TrainingMetrics
+
+__all__ = ["AsyncMetricsLogger", "AsyncMetricsWriter"]
+
+Row = Mapping[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+class _Sink(Protocol):
+    def write(self, row: Row) -> None: ...
+
+
+class AsyncMetricsWriter:
+    """Commits the rows of a buffer to the parts of a run, in a thread of its own.
+
+    Args:
+        buffer: where rows come from; they hold their room until they are committed.
+        parts: where they go.
+        flush_seconds: a row waits at most this long, and the time of one commit.
+        measure: called at each commit; its columns join the last row of it.
+        sinks: take each row after it is committed, in this thread.
+
+    Example:
+        >>> import tempfile
+        >>> from qjax.storage import AsyncBuffer, AsyncMetricsWriter, MetricParts, read_metrics
+        >>> folder = tempfile.mkdtemp()
+        >>> buffer = AsyncBuffer(1000)
+        >>> writer = AsyncMetricsWriter(buffer, MetricParts(folder))
+        >>> buffer.put({"epoch": 1, "step": 1, "train_loss": 2.3})
+        True
+        >>> writer.close()
+        >>> read_metrics(folder)["train_loss"].to_pylist()
+        [2.3]
+    """
+
+    def __init__(
+        self,
+        buffer: AsyncBuffer[Row],
+        parts: MetricParts,
+        *,
+        flush_seconds: float = 5.0,
+        measure: Callable[[], Row] = dict,
+        sinks: Sequence[_Sink] = (),
+    ) -> None:
+        self._buffer = buffer
+        self._parts = parts
+        self._flush_seconds = flush_seconds
+        self._measure = measure
+        self._sinks = sinks
+        self._lost = 0  # rows that could not be converted
+        self._failure: Exception | None = None  # of the last commit, until one succeeds
+        self._loss: Exception | None = None  # of a row or a sink, until it is reported
+        self._has_warned = False
+        self._commits = Lock()
+        self._stop = Event()
+        self._thread = Thread(target=self._work, daemon=True, name="qjax-metrics")
+        self._thread.start()
+
+    def flush(self) -> None:
+        """Commits all rows put so far, in the caller's thread; any thread may call it.
+
+        Raises:
+            RunError: if they cannot be written; they then wait in memory.
+        """
+        with self._commits:
+            rows = self._buffer.take()
+            if rows:
+                rows[-1] = {**self._measure(), **rows[-1]}
+            table, kept = self._converted(rows)
+            lost = self._lost + len(rows) - len(kept)
+            self._parts.commit(table, self._buffer.dropped + lost)
+            self._buffer.done()
+            self._lost, self._failure = lost, None
+            self._hand_on(kept)
+            self._warn_of_dropped()
+
+    def raise_error(self) -> None:
+        """Raises what went wrong in the background since the last call, if anything did.
+
+        Raises:
+            RunError: saying what, and how many rows wait in memory.
+        """
+        if self._failure is not None:
+            error, self._failure = self._failure, None
+        elif self._loss is not None:
+            error, self._loss = self._loss, None
+        else:
+            return
+        raised = RunError(f"{error} {len(self._buffer)} rows of metrics wait in memory.")
+        raised.errno = getattr(error, "errno", None)
+        raise raised from error
+
+    def close(self) -> None:
+        """Ends the thread and commits what is left.
+
+        Raises:
+            RunError: if that cannot be written, in which case it can be tried again, or if
+                rows were lost before.
+        """
+        self._stop.set()
+        self._buffer.wake()
+        self._thread.join()
+        self.flush()
+        self._parts.close()
+        self.raise_error()
+
+    def _work(self) -> None:
+        due = time.monotonic() + self._flush_seconds
+        while not self._stop.is_set():
+            self._buffer.wait(max(0.0, due - time.monotonic()))
+            due = time.monotonic() + self._flush_seconds
+            try:
+                self.flush()
+            except Exception as error:  # reported to the thread that logs
+                self._failure = error
+                self._stop.wait(self._flush_seconds)
+
+    def _converted(self, rows: list[Row]) -> tuple[pa.Table, list[Row]]:
+        columns = self._parts.columns
+        try:
+            return columns.as_table(rows), rows
+        except Exception:  # such as an array whose computation failed
+            kept = [row for row in rows if self._converts(row)]
+            return columns.as_table(kept), kept
+
+    def _converts(self, row: Row) -> bool:
+        try:
+            self._parts.columns.as_table([row])
+        except Exception as error:
+            self._loss = RunError(
+                f"The row of metrics of epoch {row['epoch']}, step {row['step']} is lost: "
+                f"{str(error).splitlines()[0]}."
+            )
+            return False
+        return True
+
+    def _hand_on(self, rows: Sequence[Row]) -> None:
+        for sink in self._sinks:
+            try:
+                for row in rows:
+                    sink.write(row)
+            except Exception as error:
+                self._loss = RunError(
+                    f"Metrics sink {type(sink).__name__} failed, and missed rows: {error}."
+                )
+
+    def _warn_of_dropped(self) -> None:
+        if self._buffer.dropped and not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "metrics come faster than they can be written: rows are dropped while %d wait; "
+                "`dropped_rows` tells how many in the end",
+                self._buffer.capacity,
+            )
+
+
+class AsyncMetricsLogger:
+    """Logs rows of metrics without waiting for the disk.
+
+    A row is checked, put into a buffer, and committed by a thread in the background within
+    `flush_seconds` and the time of one commit. What a kill can lose is what was logged since. Rows
+    for which there is no room are dropped and counted (`dropped`, and `dropped_rows` of what is
+    read back). While commits fail, rows stay in memory as long as there is room, the error is
+    raised by the next `log` (whose row is kept as well) and by `close`, and commits are tried
+    again. Fits `qjax.train.MetricSink`.
+
+    Args:
+        run_dir: the run directory, or its URL on a file system of fsspec; the metrics go to its
+            subfolder ``metrics``, behind those that are there.
+        flush_seconds: how long a row may wait.
+        capacity: how many rows may wait.
+        part_rows: a file with this many rows is full, and the next one begins.
+        hardware: whether to measure what the process uses.
+        sinks: objects with a method ``write(row)``; they get each row once it is committed, in
+            the background.
+
+    Raises:
+        RunError: if the folder cannot be made or has another writer, or the newest file in it
+            cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from qjax.storage import AsyncMetricsLogger, read_metrics
+        >>> folder = tempfile.mkdtemp()
+        >>> with AsyncMetricsLogger(folder) as metrics:
+        ...     metrics.log({"epoch": 1, "step": 1, "train_loss": 2.3, "rate": 0.1})
+        >>> read_metrics(folder).select(["train_loss", "rate"]).to_pylist()
+        [{'train_loss': 2.3, 'rate': 0.1}]
+    """
+
+    def __init__(
+        self,
+        run_dir: str | Path,
+        *,
+        flush_seconds: float = 5.0,
+        capacity: int = 65_536,
+        part_rows: int = PART_ROWS,
+        hardware: bool = True,
+        sinks: Sequence[_Sink] = (),
+    ) -> None:
+        if not flush_seconds > 0:
+            raise RunError(f"Argument `flush_seconds` must be positive, but is {flush_seconds}.")
+        check_positive_int(part_rows, name="part_rows", error=RunError)
+        self._buffer: AsyncBuffer[Row] = AsyncBuffer(capacity, min(part_rows, capacity // 2 or 1))
+        parts = MetricParts(run_dir, part_rows)
+        self._columns = parts.columns
+        self._writer = AsyncMetricsWriter(
+            self._buffer,
+            parts,
+            flush_seconds=flush_seconds,
+            measure=HardwareMeter() if hardware else dict,
+            sinks=sinks,
+        )
+        self._is_closed = False
+        atexit.register(self.close)  # for a program that ends without
+
+    @property
+    def dropped(self) -> int:
+        """How many rows were dropped so far for want of room."""
+        return self._buffer.dropped
+
+    def log(self, row: Row | TrainingMetrics) -> None:
+        """Takes one row; columns that it leaves out are null, and the time is filled in.
+
+        Numbers may be arrays of shape (), which the background waits for.
+
+        Args:
+            row: column name to value. Columns that are not in `METRICS_SCHEMA` are free ones, of
+                numbers or strings. Must not be changed afterwards.
+
+        Raises:
+            RunError: if a value does not fit its column, or something went wrong in the
+                background since the last call.
+        """
+        if self._is_closed:
+            raise RunError("Metrics cannot be logged after `close`. Open another logger.")
+        columns = row.as_row() if isinstance(row, TrainingMetrics) else row
+        self._columns.check(columns)
+        self._buffer.put({"timestamp": datetime.now(UTC), **columns})
+        self._writer.raise_error()
+
+    def write(self, row: Row) -> None:
+        """Does what `log` does, under the name that a sink has."""
+        self.log(row)
+
+    def flush(self) -> None:
+        """Commits all rows logged so far, and waits for that.
+
+        Raises:
+            RunError: if they cannot be written; they then wait in memory.
+        """
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Commits all rows and ends the thread; does nothing when closed already.
+
+        Raises:
+            RunError: if rows cannot be written, in which case they stay in memory and `close`
+                can be called again, or if rows were lost before.
+        """
+        if self._is_closed:
+            return
+        self._writer.close()
+        self._is_closed = True
+        atexit.unregister(self.close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except RunError as closing:
+            if error is None:
+                raise
+            error.add_note(str(closing))  # the first error says why the block ended

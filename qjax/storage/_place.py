@@ -1,0 +1,240 @@
+"""Where checkpoints lie: a local folder, or any other Zarr store.
+
+In a folder a checkpoint is written under a temporary name, synced, and renamed. Other stores
+cannot rename: there its manifest is written last, and what has no manifest does not exist.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from zarr.abc.buffer import Buffer
+from zarr.abc.store import Store
+from zarr.buffer import cpu, default_buffer_prototype
+from zarr.core.sync import sync
+from zarr.storage import FsspecStore, LocalStore
+
+from qjax.errors import RunError
+from qjax.storage._files import sync_folder, sync_folders, write_atomic, write_synced
+from qjax.storage._lock import WriterLock
+from qjax.storage._store import FileEntry, ManifestStore
+
+__all__ = ["MANIFEST", "Place", "PlaceLike", "as_place"]
+
+PlaceLike: TypeAlias = str | Path | Store
+
+MANIFEST = "manifest.json"
+STEP = re.compile(r"step-(\d{9,})")
+UNFINISHED = re.compile(r"\.step-\d{9,}\.[0-9a-f]{8}\.tmp")
+
+
+class Place(Protocol):
+    """Holds checkpoints by step; each is a `ManifestStore` and the bytes of its manifest."""
+
+    name: str
+
+    def steps(self) -> list[int]:
+        """The steps of the checkpoints that are committed, ascending."""
+        ...
+
+    def name_of(self, step: int) -> str:
+        """What to call the checkpoint of a step."""
+        ...
+
+    def read_manifest(self, step: int) -> bytes | None:
+        """Its manifest, or None if it has none."""
+        ...
+
+    def open(self, step: int, entries: dict[str, FileEntry]) -> ManifestStore:
+        """Its files, to read."""
+        ...
+
+    def begin(self, step: int) -> ManifestStore:
+        """An empty store to write its files into."""
+        ...
+
+    def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
+        """Makes of what was written a checkpoint."""
+        ...
+
+    def discard(self, draft: ManifestStore) -> None:
+        """Deletes what was written."""
+        ...
+
+    def remove(self, step: int) -> None:
+        """Deletes a checkpoint; a kill leaves all of it or nothing."""
+        ...
+
+    def remove_unfinished(self) -> None:
+        """Deletes what killed writers left."""
+        ...
+
+    def lock(self) -> WriterLock | None:
+        """Makes the caller the only writer, where the place can."""
+        ...
+
+
+def as_place(path: PlaceLike) -> Place:
+    """Finds the place that a path, an address such as ``s3://bucket/run``, or a store means.
+
+    Raises:
+        RunError: if it is none of these, or a store that cannot hold checkpoints.
+    """
+    if isinstance(path, LocalStore):
+        return _Folder(path.root)
+    if isinstance(path, Store):
+        return _StorePlace(path)
+    if isinstance(path, str) and path.startswith("file://"):
+        raise RunError(f"Argument `path` must be a plain path for a local folder, but is {path!r}.")
+    if isinstance(path, str) and "://" in path:
+        return _StorePlace(FsspecStore.from_url(path))
+    if isinstance(path, str | Path):
+        return _Folder(Path(path))
+    raise RunError(f"Argument `path` must be a folder or a Zarr store, but is {path!r}.")
+
+
+class _Folder:
+    """Checkpoints as subfolders of a local folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._store = _SyncedStore(path)
+
+    def steps(self) -> list[int]:
+        if not self._path.is_dir():
+            return []
+        return _steps(os.listdir(self._path))
+
+    def name_of(self, step: int) -> str:
+        return str(self._folder(step))
+
+    def read_manifest(self, step: int) -> bytes | None:
+        try:
+            return (self._folder(step) / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def open(self, step: int, entries: dict[str, FileEntry]) -> ManifestStore:
+        folder = self._folder(step)
+        return ManifestStore(self._store, f"{folder.name}/", str(folder), entries)
+
+    def begin(self, step: int) -> ManifestStore:
+        folder = self._hidden(step)
+        folder.mkdir(parents=True)
+        return ManifestStore(self._store, f"{folder.name}/", self.name_of(step))
+
+    def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
+        folder = self._path / draft.prefix
+        sync_folders(folder)
+        write_atomic(folder / MANIFEST, manifest)
+        os.rename(folder, self._folder(step))
+        sync_folder(self._path)
+
+    def discard(self, draft: ManifestStore) -> None:
+        sync(draft.stop())
+        shutil.rmtree(self._path / draft.prefix, ignore_errors=True)
+
+    def remove(self, step: int) -> None:
+        doomed = self._hidden(step)
+        os.rename(self._folder(step), doomed)
+        sync_folder(self._path)
+        shutil.rmtree(doomed)
+
+    def remove_unfinished(self) -> None:
+        if not self._path.is_dir():
+            return
+        for child in self._path.iterdir():
+            if UNFINISHED.fullmatch(child.name):
+                shutil.rmtree(child, ignore_errors=True)
+
+    def lock(self) -> WriterLock:
+        return WriterLock(self._path)
+
+    def _folder(self, step: int) -> Path:
+        return self._path / _name(step)
+
+    def _hidden(self, step: int) -> Path:
+        return self._path / f".{_name(step)}.{uuid.uuid4().hex[:8]}.tmp"
+
+
+class _SyncedStore(LocalStore):
+    """Syncs each file as it is written, while others are compressed."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await asyncio.to_thread(write_synced, self.root / key, value.as_numpy_array().data)
+
+
+class _StorePlace:
+    """Checkpoints below prefixes of a Zarr store."""
+
+    def __init__(self, store: Store) -> None:
+        able = store.supports_writes and store.supports_deletes and store.supports_listing
+        if not able:
+            raise RunError(
+                f"Argument `path` must be a store that can write, delete and list, but is {store}. "
+                "Save into a folder and copy that."
+            )
+        self.name = str(store)
+        self._store = store
+
+    def steps(self) -> list[int]:
+        return [step for step, has_manifest in self._found() if has_manifest]
+
+    def name_of(self, step: int) -> str:
+        return f"{self.name}/{_name(step)}"
+
+    def read_manifest(self, step: int) -> bytes | None:
+        key = f"{_name(step)}/{MANIFEST}"
+        value = sync(self._store.get(key, default_buffer_prototype()))
+        return None if value is None else value.to_bytes()
+
+    def open(self, step: int, entries: dict[str, FileEntry]) -> ManifestStore:
+        return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step), entries)
+
+    def begin(self, step: int) -> ManifestStore:
+        sync(self._store.delete_dir(_name(step)))
+        return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step))
+
+    def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
+        sync(self._store.set(f"{draft.prefix}{MANIFEST}", cpu.Buffer.from_bytes(manifest)))
+
+    def discard(self, draft: ManifestStore) -> None:
+        sync(draft.stop())
+        with suppress(Exception):  # without a manifest it does not exist, and the next writer tries
+            sync(self._store.delete_dir(draft.prefix.rstrip("/")))
+
+    def remove(self, step: int) -> None:
+        sync(self._store.delete(f"{_name(step)}/{MANIFEST}"))
+        sync(self._store.delete_dir(_name(step)))
+
+    def remove_unfinished(self) -> None:
+        for step, has_manifest in self._found():
+            if not has_manifest:
+                sync(self._store.delete_dir(_name(step)))
+
+    def lock(self) -> None:
+        return None
+
+    def _found(self) -> list[tuple[int, bool]]:
+        return sync(_found(self._store))
+
+
+async def _found(store: Store) -> list[tuple[int, bool]]:
+    steps = _steps([name async for name in store.list_dir("")])
+    manifests = (store.exists(f"{_name(step)}/{MANIFEST}") for step in steps)
+    return list(zip(steps, await asyncio.gather(*manifests), strict=True))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
+def _steps(names: list[str]) -> list[int]:
+    matches = (STEP.fullmatch(name) for name in names)
+    return sorted(int(match[1]) for match in matches if match)
