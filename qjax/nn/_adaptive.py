@@ -164,7 +164,8 @@ class AdaptiveLayer(nnx.Module):
             "queue_seconds": (queue_seconds, "max_queue_seconds", 0.0),
             "standard_error": (standard_error, "max_standard_error", 0.0),
         }
-        quantum, numbers = True, dict.fromkeys(readings)
+        quantum = True
+        numbers: dict[str, Any] = dict.fromkeys(readings)
         for name, (value, limit_name, already) in readings.items():
             limit = getattr(self, limit_name)
             if value is not None:

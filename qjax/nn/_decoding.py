@@ -47,11 +47,8 @@ class DecodingLayer(nnx.Module):
         value_range: tuple[float, float] = (0.0, 1.0),
         rngs: nnx.Rngs | None = None,
     ):
-        sizes = {"num_features": num_features, "output_dim": output_dim}
-        for name, size in sizes.items():
-            if size is not None:
-                size = check_positive_int(size, name=name, error=ModelError)
-            setattr(self, name, size)
+        self.num_features = _check_size(num_features, "num_features")
+        self.output_dim = _check_size(output_dim, "output_dim")
         self.value_range = _check_range(value_range)
         if output_dim is None:
             return
@@ -74,6 +71,10 @@ class DecodingLayer(nnx.Module):
                 f"{values.shape}."
             )
         return scaled if self.output_dim is None else scaled @ self.kernel[...]
+
+
+def _check_size(size: int | None, name: str) -> int | None:
+    return None if size is None else check_positive_int(size, name=name, error=ModelError)
 
 
 def _check_range(value_range: Any) -> tuple[float, float]:

@@ -30,7 +30,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--model", "nope"], "must be one of 'quantum-features', 'quantum-first', 'reuploading'"),
+            (["--model", "nope"], "must be one of 'quantum-features', 'quantum-first', "),
             (
                 ["--dataset", "nope"],
                 "`dataset` must be one of digits, fashion-mnist, but is 'nope'",
