@@ -86,9 +86,10 @@ NAMESPACES = {
         truncate_metrics write_atomic
     """,
     "qjax.train": """
-        Batch CheckpointSink EVALUATION_BATCH_SIZE EpochResult Evaluation FitResult Learner
-        MetricSink ProgressSink StepMetrics Totals TrainState batches count_batches epoch_order
-        evaluate fit
+        AsyncQuantumTrainer Batch Callback CheckpointSink CheckpointStore
+        EVALUATION_BATCH_SIZE EarlyStopping EpochResult Evaluation FitResult Gradient
+        Learner MetricSink Patience ProgressSink Snapshot StepMetrics Totals TrainState
+        batches count_batches epoch_order evaluate fit
     """,
     "qjax.transforms": "NoiseModel dilate insert_noise",
 }

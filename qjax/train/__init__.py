@@ -6,20 +6,36 @@ objects that fit small protocols. Nothing here knows quantum layers, files or te
 
 from qjax.train._batches import Batch, batches, count_batches, epoch_order
 from qjax.train._evaluate import EVALUATION_BATCH_SIZE, Evaluation, evaluate
-from qjax.train._learner import Learner, StepMetrics, Totals, TrainState
-from qjax.train._loop import EpochResult, FitResult, fit
-from qjax.train._protocols import CheckpointSink, MetricSink, ProgressSink
+from qjax.train._fit import fit
+from qjax.train._learner import Gradient, Learner, StepMetrics, Totals, TrainState
+from qjax.train._protocols import (
+    Callback,
+    CheckpointSink,
+    CheckpointStore,
+    MetricSink,
+    ProgressSink,
+)
+from qjax.train._results import EpochResult, FitResult, Snapshot
+from qjax.train._stopping import EarlyStopping, Patience
+from qjax.train._trainer import AsyncQuantumTrainer
 
 __all__ = [
     "EVALUATION_BATCH_SIZE",
+    "AsyncQuantumTrainer",
     "Batch",
+    "Callback",
     "CheckpointSink",
+    "CheckpointStore",
+    "EarlyStopping",
     "EpochResult",
     "Evaluation",
     "FitResult",
+    "Gradient",
     "Learner",
     "MetricSink",
+    "Patience",
     "ProgressSink",
+    "Snapshot",
     "StepMetrics",
     "Totals",
     "TrainState",

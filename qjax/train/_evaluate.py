@@ -6,9 +6,9 @@ import jax
 import numpy as np
 
 from qjax.train._batches import batches
-from qjax.train._learner import Learner, TrainState
+from qjax.train._learner import Learner, Totals, TrainState
 
-__all__ = ["EVALUATION_BATCH_SIZE", "Evaluation", "evaluate"]
+__all__ = ["EVALUATION_BATCH_SIZE", "Evaluation", "evaluate", "mean_totals"]
 
 EVALUATION_BATCH_SIZE = 512
 
@@ -17,8 +17,8 @@ class Evaluation(NamedTuple):
     """How a model does on a set.
 
     Attributes:
-        loss: mean cross-entropy in nats.
-        accuracy: share of right answers, 0 to 1.
+        loss: mean loss; cross-entropy in nats by default.
+        accuracy: share of right answers, 0 to 1; NaN with a loss of your own.
     """
 
     loss: float
@@ -56,6 +56,10 @@ def evaluate(
         >>> round(result.loss, 3)  # log 4: all classes are alike
         1.386
     """
-    totals = [learner.score(state, batch) for batch in batches(x, y, batch_size)]
+    return mean_totals([learner.score(state, batch) for batch in batches(x, y, batch_size)], len(x))
+
+
+def mean_totals(totals: list[Totals], num_samples: int) -> Evaluation:
+    """Joins the totals of batches that hold `num_samples` samples."""
     sums = np.asarray(jax.device_get(totals), np.float64).sum(axis=0)  # (2,)
-    return Evaluation(float(sums[0] / len(x)), float(sums[1] / len(x)))
+    return Evaluation(float(sums[0] / num_samples), float(sums[1] / num_samples))

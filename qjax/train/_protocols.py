@@ -1,11 +1,12 @@
-"""What a loop talks to: three small protocols, implemented elsewhere."""
+"""What a loop talks to: small protocols, implemented elsewhere."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from qjax.train._learner import TrainState
+from qjax.train._results import EpochResult
 
-__all__ = ["CheckpointSink", "MetricSink", "ProgressSink"]
+__all__ = ["Callback", "CheckpointSink", "CheckpointStore", "MetricSink", "ProgressSink"]
 
 
 class MetricSink(Protocol):
@@ -13,6 +14,42 @@ class MetricSink(Protocol):
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Takes one row: column name to value."""
+
+
+class CheckpointStore(Protocol):
+    """Saves states with where they stand in an epoch, and restores them.
+
+    `qjax.storage.CheckpointManager` is one.
+    """
+
+    def is_due(self, epoch: int) -> bool:
+        """Whether a checkpoint should be saved after `epoch` epochs."""
+        ...
+
+    def save(
+        self,
+        step: int,
+        tree: Any,
+        *,
+        epoch: int | None = None,
+        metrics: Mapping[str, Any] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Saves a state.
+
+        Args:
+            step: how many steps it has taken.
+            tree: the state.
+            epoch: how many epochs are done.
+            metrics: what the last of them measured.
+            metadata: JSON values that a resumption needs.
+        """
+
+    def wait(self) -> None:
+        """Returns when all that was saved is on disk."""
+
+    def restore(self, step: int | Literal["latest", "best"], *, like: Any) -> Any:
+        """Returns an object with the state as `tree`, and with `info.metadata`."""
 
 
 class CheckpointSink(Protocol):
@@ -43,3 +80,14 @@ class ProgressSink(Protocol):
 
     def on_epoch(self, row: Mapping[str, Any]) -> None:
         """Called with the row of metrics of each epoch that ends."""
+
+
+@runtime_checkable
+class Callback(Protocol):
+    """Is told of each epoch; one with `on_step(row)` is told of each step as well.
+
+    Steps are told in batches, about ten times a second, after they are done.
+    """
+
+    def on_epoch_end(self, result: EpochResult, state: TrainState) -> Any:
+        """Called after each epoch; a true answer ends the run."""

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 from qjax.errors import RunError
-from qjax.train import FitResult, Learner, TrainState, _loop, evaluate, fit
+from qjax.train import FitResult, Learner, TrainState, _meter, evaluate, fit
 from tests.train.models import Phase, Waves, clusters
 
 X, Y = clusters(90)
@@ -90,7 +90,7 @@ class TestTraining:
     def test_nothing_left_to_do(self, learner: Learner) -> None:
         first = run(learner, 2)
         again = run(learner, 2, first.state)
-        assert again == (first.state, [], None, 0.0)
+        assert again == (first.state, [], None, 0.0, False)
 
     def test_state_of_another_batch_size(self, learner: Learner) -> None:
         state = run(learner, 1).state
@@ -157,7 +157,7 @@ class TestSinks:
         assert recorder.shown[-1] == (2, STEPS)
 
     def test_progress_stays_live(self, learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_loop, "REPORT_SECONDS", 0.0)
+        monkeypatch.setattr(_meter, "REPORT_SECONDS", 0.0)
         recorder = Recorder()
         run(learner, 1, progress=recorder)
         assert recorder.shown == [(1, step) for step in range(1, STEPS + 1)]
@@ -188,7 +188,11 @@ class TestGuard:
                 x[:] = value
 
         recorder.save = save  # type: ignore[method-assign]
-        message = rf"the loss is ({shown}) in epoch 3, step 13\. Lower the learning rate"
+        message = (
+            rf"stopped: the loss is ({shown}) in epoch 3, step 13; the gradient of layer 'head' is "
+            r"the first that is not finite \(then '\(model\)'\); the inputs of this batch hold NaN "
+            r"or infinity\. Lower the learning rate"
+        )
         with pytest.raises(RunError, match=message):
             fit(
                 learner,
@@ -211,7 +215,10 @@ class TestGuard:
                 return super().__call__(x) + jnp.sqrt(0.0 * self.scale[...])
 
         learner = Learner(Root(nnx.Rngs(0)), optax.adam(0.02))
-        with pytest.raises(RunError, match="gradient's norm is nan in epoch 1, step 1"):
+        with pytest.raises(
+            RunError,
+            match=r"layer '\(model\)' is the first that is not finite in epoch 1, step 1\.",
+        ):
             run(learner, 1)
 
     def test_interrupt_saves_the_start_of_the_epoch(self, learner: Learner) -> None:
