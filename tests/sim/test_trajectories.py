@@ -467,7 +467,10 @@ class TestInterface:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"method": "trajectory"}, "`method` must be one of 'exact', 'trajectories', 'shots', but is"),
+            (
+                {"method": "trajectory"},
+                "`method` must be one of 'exact', 'trajectories', 'shots', but is",
+            ),
             (
                 {"method": "trajectories", "key": jax.random.key(0)},
                 "`num_trajectories` must be given with method='trajectories'",
