@@ -158,7 +158,7 @@ class TestResume:
         again = trainer(checkpoints=store).fit(batches, resume="latest")
         assert_same_bits(again.state, trainer().fit(batches).state)
 
-    @pytest.mark.parametrize("at", range(2, 44, 6))
+    @pytest.mark.parametrize("at", range(2, 28, 5))
     def test_interrupt_at_any_line_of_the_loop(
         self, whole: tuple[FitResult, list[Any]], at: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -242,8 +242,12 @@ class TestResume:
             else:
                 subject.fit((X, Y))
 
-        with pytest.raises(KeyboardInterrupt):
-            run()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run()
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert min(store.saved) >= STEPS + 2
         again = trainer(checkpoints=store).fit((X, Y), resume="latest")
         assert_same_bits(again.state, whole[0].state)
