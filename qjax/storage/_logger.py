@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Lock, Thread
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from qjax._checks import check_positive_int
 from qjax.errors import RunError
 from qjax.storage._buffer import AsyncBuffer
+from qjax.storage._closing import Closing
 from qjax.storage._hardware import HardwareMeter
 from qjax.storage._metrics import PART_ROWS, MetricParts
 from qjax.storage._schema import TrainingMetrics
@@ -174,7 +174,7 @@ class AsyncMetricsWriter:
             )
 
 
-class AsyncMetricsLogger:
+class AsyncMetricsLogger(Closing):
     """Logs rows of metrics without waiting for the disk.
 
     A row is checked, put into a buffer, and committed by a thread in the background within
@@ -283,19 +283,3 @@ class AsyncMetricsLogger:
         self._writer.close()
         self._is_closed = True
         atexit.unregister(self.close)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.close()
-        except RunError as closing:
-            if error is None:
-                raise
-            error.add_note(str(closing))  # the first error says why the block ended

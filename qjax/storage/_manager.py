@@ -5,8 +5,7 @@ How a checkpoint is written is decided elsewhere; here, when, and which of them 
 
 import threading
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from qjax._checks import check_choice, check_positive_int
 from qjax.errors import RunError
@@ -20,6 +19,7 @@ from qjax.storage._checkpoint import (
     restore,
     write_checkpoint,
 )
+from qjax.storage._closing import Closing
 from qjax.storage._files import disk_errors
 from qjax.storage._place import PlaceLike, as_place
 from qjax.storage._retention import Retention
@@ -55,7 +55,7 @@ class _Save(NamedTuple):
         return self.header["keep"]
 
 
-class CheckpointManager:
+class CheckpointManager(Closing):
     """Saves training states in the background and keeps some of them.
 
     `save` copies the arrays and returns; a thread writes. At most one save is being written and
@@ -233,22 +233,6 @@ class CheckpointManager:
         if self._lock is not None:
             self._lock.release()
         self._raise_error()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            self.close()
-        except Exception as late:
-            if error is None:
-                raise
-            error.add_note(str(late))
 
     def _hand_over(self, save: _Save) -> None:
         self._replaced += self._waiting is not None

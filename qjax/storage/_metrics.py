@@ -11,14 +11,14 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qjax.errors import RunError
+from qjax.storage._closing import Closing
 from qjax.storage._files import disk_errors
 from qjax.storage._folder import Folder, open_folder
 from qjax.storage._schema import (
@@ -109,7 +109,7 @@ class MetricParts:
             self._lock.release()
 
 
-class MetricsWriter:
+class MetricsWriter(Closing):
     """Collects rows and commits them, all in the caller's thread.
 
     Rows wait in memory until `flush_seconds` have passed since the last commit, `max_rows` have
@@ -167,17 +167,6 @@ class MetricsWriter:
         """Commits what is left, and lets the next writer in."""
         self.flush()
         self._parts.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read_metrics(run_dir: str | Path) -> pa.Table:

@@ -6,17 +6,17 @@ from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from qjax.errors import RunError
+from qjax.storage._closing import Closing
 
 __all__ = ["TensorBoardSink"]
 
 INDICES = {"epoch", "step", "timestamp"}
 
 
-class TensorBoardSink:
+class TensorBoardSink(Closing):
     """Writes the numbers of each row as scalars; fits `qjax.train.MetricSink`.
 
     A step's columns keep their names and stand at that step; those of an epoch are called
@@ -66,14 +66,3 @@ class TensorBoardSink:
     def close(self) -> None:
         """Writes what is left."""
         self._writer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
