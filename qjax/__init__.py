@@ -168,7 +168,7 @@ __all__ = [
     "von_neumann_entropy",
 ]
 
-_LOADED_WHEN_TOUCHED = ("data", "nn", "storage", "train")
+_LOADED_WHEN_TOUCHED = ("data", "ionq", "nn", "storage", "train")
 
 
 def __getattr__(name: str) -> Any:
