@@ -16,9 +16,9 @@ from qjax.ionq._errors import PayloadError
 from qjax.ionq._native import GPI, GPI2, MS, ZZ
 from qjax.ionq._qis import Wire, qubits_of, read_qis, real_of, write_qis
 
-__all__ = ["GATESETS", "circuit_from_payload", "circuit_to_payload"]
+__all__ = ["JOB_GATESETS", "circuit_from_payload", "circuit_to_payload"]
 
-GATESETS = ("qis", "native")
+JOB_GATESETS = ("qis", "native")
 _LARGEST_ANGLE = 0.25
 _ROUNDING = 1e-6  # turns by which float32 may miss the ends of a range
 
@@ -45,7 +45,7 @@ def circuit_to_payload(circuit: Circuit, gateset: str = "qis") -> dict[str, Any]
         >>> circuit_to_payload(qj.Circuit(2, [qj.H(0), qj.CX(0, 1)]))["circuit"]
         [{'gate': 'h', 'target': 0}, {'gate': 'cnot', 'control': 0, 'target': 1}]
     """
-    if gateset not in GATESETS:
+    if gateset not in JOB_GATESETS:
         raise PayloadError(f"Argument `gateset` must be 'qis' or 'native', but is {gateset!r}.")
     values = _known_numbers(circuit)
     write = write_qis if gateset == "qis" else _write_native
@@ -82,7 +82,7 @@ def circuit_from_payload(payload: Mapping[str, Any]) -> Circuit:
         1: ─●─
     """
     gateset = payload.get("gateset", "qis")
-    if gateset not in GATESETS:
+    if gateset not in JOB_GATESETS:
         raise PayloadError(f"gateset must be 'qis' or 'native', but is {gateset!r}.")
     gates = payload.get("circuit")
     if not isinstance(gates, list) or not gates:

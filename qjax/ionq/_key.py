@@ -1,0 +1,51 @@
+"""The API key, in a box that shows it to nobody but the one line that sends it."""
+
+import os
+from typing import NoReturn
+
+from qjax.ionq._errors import ConfigurationError
+
+__all__ = ["KEY_VARIABLE", "ApiKey"]
+
+KEY_VARIABLE = "IONQ_API_KEY"
+_MASK = "[key]"
+
+
+class ApiKey:
+    """A key that prints as a mask and does not pickle.
+
+    Args:
+        value: the key; the environment variable IONQ_API_KEY if not given.
+
+    Raises:
+        ConfigurationError: if there is no key, or it cannot stand in a header.
+    """
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str | None = None):
+        given = (os.environ.get(KEY_VARIABLE, "") if value is None else value).strip()
+        empty, sendable = not given, given.isascii() and given.isprintable() and " " not in given
+        self.__value = given
+        del value, given  # a traceback may show the locals of this frame
+        if empty:
+            raise ConfigurationError(
+                f"There is no API key. Pass `api_key` or set {KEY_VARIABLE}; to work without an "
+                "account, start the local emulator and pass its address as `base_url`."
+            )
+        if not sendable:
+            raise ConfigurationError("Argument `api_key` must be printable ASCII without spaces.")
+
+    def header(self) -> str:
+        """The value of the Authorization header."""
+        return f"apiKey {self.__value}"
+
+    def scrub(self, text: str) -> str:
+        """The text with the key masked wherever it occurs."""
+        return text.replace(self.__value, _MASK)
+
+    def __repr__(self) -> str:
+        return f"ApiKey({_MASK})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("An API key is not pickled. Make a new client where it is needed.")
