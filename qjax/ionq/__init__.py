@@ -25,6 +25,7 @@ from qjax.ionq._errors import (
 )
 from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
 from qjax.ionq._native import GPI, GPI2, MS, ZZ
+from qjax.ionq._noise import NOISE_MODELS, find_noise_model
 from qjax.ionq._payload import circuit_from_payload, circuit_to_payload
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "GPI2",
     "MACHINES",
     "MS",
+    "NOISE_MODELS",
     "ZZ",
     "ApiError",
     "AuthenticationError",
@@ -56,4 +58,5 @@ __all__ = [
     "circuit_from_payload",
     "circuit_to_payload",
     "find_machine",
+    "find_noise_model",
 ]
