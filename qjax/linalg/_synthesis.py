@@ -1,0 +1,171 @@
+"""Factoring unitary matrices into rotations, in double precision on the host.
+
+These functions take matrices whose values are known and return NumPy arrays; nothing here is
+traced. Global phases are returned where a caller may control the gate, and dropped nowhere else.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qjax.errors import CircuitError
+
+__all__ = ["KakFactors", "kak_factors", "split_kronecker", "zyz_angles"]
+
+_X = np.array([[0, 1], [1, 0]], complex)
+_Y = np.array([[0, -1j], [1j, 0]])
+_Z = np.diag([1, -1]).astype(complex)
+
+# Columns are Bell states; in this basis products of SU(2) are real orthogonal.
+_MAGIC = np.array([[1, 0, 0, 1j], [0, 1j, 1, 0], [0, 1j, -1, 0], [1, 0, 0, -1j]]) * np.sqrt(0.5)
+_PAIRS = tuple(np.kron(p, p) for p in (_X, _Y, _Z))
+# Eigenvalues of XX, YY and ZZ on the Bell states.
+_SIGNS = np.array([np.real(np.diag(_MAGIC.conj().T @ p @ _MAGIC)) for p in _PAIRS])  # (3, 4)
+
+
+class KakFactors(NamedTuple):
+    """U = exp(i phase) (left0 (x) left1) exp(i (x XX + y YY + z ZZ)) (right0 (x) right1).
+
+    Attributes:
+        phase: global phase in radians.
+        left: two (2, 2) matrices, on the first and second qubit, that act last.
+        coordinates: (x, y, z), each in (-pi/4, pi/4].
+        right: two (2, 2) matrices that act first.
+    """
+
+    phase: float
+    left: tuple[np.ndarray, np.ndarray]
+    coordinates: tuple[float, float, float]
+    right: tuple[np.ndarray, np.ndarray]
+
+
+def _as_unitary(matrix: Any, size: int) -> np.ndarray:
+    array = np.asarray(matrix, dtype=complex)
+    if array.shape != (size, size):
+        raise CircuitError(
+            f"Argument `matrix` must have shape ({size}, {size}), but has shape {array.shape}."
+        )
+    if not np.allclose(array @ array.conj().T, np.eye(size), atol=1e-4):
+        raise CircuitError(
+            "Argument `matrix` must be unitary, but its product with its adjoint is not the "
+            "identity."
+        )
+    return array
+
+
+def zyz_angles(matrix: Any) -> tuple[float, float, float, float]:
+    """Angles of U = exp(i phase) RZ(phi) RY(theta) RZ(lam).
+
+    Args:
+        matrix: (2, 2) unitary.
+
+    Returns:
+        theta in [0, pi], phi, lam and phase, in radians. Where theta is 0 or pi, lam is 0.
+
+    Raises:
+        CircuitError: if the matrix is not a unitary of this shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from qjax.linalg import zyz_angles
+        >>> theta, phi, lam, phase = zyz_angles(np.array([[0, 1], [1, 0]]))
+        >>> round(theta, 4), round(phi, 4), lam, round(phase, 4)
+        (3.1416, -3.1416, 0.0, 1.5708)
+    """
+    a, b, c, d = _as_unitary(matrix, 2).ravel()
+    theta = 2 * np.arctan2(abs(c), abs(a))
+    if abs(c) < 1e-15:
+        plus, minus = np.angle(d) - np.angle(a), 0.0
+        phi, lam = plus, minus
+        phase = (np.angle(d) + np.angle(a)) / 2
+    elif abs(a) < 1e-15:
+        phi, lam = np.angle(c) - np.angle(-b), 0.0
+        phase = (np.angle(c) + np.angle(-b)) / 2
+    else:
+        phi = np.angle(c) - np.angle(a)
+        lam = np.angle(-b) - np.angle(a)
+        phase = np.angle(a) + (phi + lam) / 2
+    return float(theta), float(phi), float(lam), float(phase)
+
+
+def split_kronecker(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The factors of A (x) B, both of determinant one up to a common sign; the phase is lost.
+
+    Args:
+        matrix: (4, 4) product of two unitaries.
+
+    Example:
+        >>> import numpy as np
+        >>> from qjax.linalg import split_kronecker
+        >>> a, b = split_kronecker(np.kron(np.diag([1j, -1j]), np.eye(2)))
+        >>> np.allclose(np.kron(a, b), np.kron(np.diag([1j, -1j]), np.eye(2)))
+        True
+    """
+    blocks = matrix.reshape(2, 2, 2, 2).swapaxes(1, 2)  # (row0, column0, row1, column1)
+    row, column = divmod(int(np.argmax(abs(np.linalg.det(blocks)))), 2)
+    second = blocks[row, column]
+    second = second / np.sqrt(np.linalg.det(second) + 0j)
+    first = np.einsum("abcd,cd->ab", blocks, second.conj()) / 2
+    return first / np.sqrt(abs(np.linalg.det(first))), second
+
+
+def _diagonalise(symmetric: np.ndarray) -> np.ndarray:
+    """Real orthogonal P, of determinant one, such that P^T M P is diagonal for a unitary M = M^T.
+
+    Real and imaginary part commute, so almost every combination of them has the eigenvectors of
+    both; of a few fixed combinations the best is taken.
+    """
+    best, least = np.eye(4), np.inf
+    for mix in (0.0, 0.51, 1.37, 0.93, 2.2, 2.83, 1.71):
+        _, P = np.linalg.eigh(np.cos(mix) * symmetric.real + np.sin(mix) * symmetric.imag)
+        rest = P.T @ symmetric @ P
+        error = abs(rest - np.diag(np.diag(rest))).max()
+        if error < least:
+            best, least = P, error
+        if least < 1e-14:
+            break
+    return best * np.sign(np.linalg.det(best)) ** np.array([1, 0, 0, 0])
+
+
+def kak_factors(matrix: Any) -> KakFactors:
+    """Factors a two-qubit unitary into local gates around an interaction (Cartan's KAK).
+
+    Args:
+        matrix: (4, 4) unitary, first qubit most significant.
+
+    Raises:
+        CircuitError: if the matrix is not a unitary of this shape.
+
+    Example:
+        >>> import numpy as np
+        >>> from qjax.linalg import kak_factors
+        >>> cx = np.eye(4)[[0, 1, 3, 2]]
+        >>> [abs(round(c / np.pi, 6)) for c in sorted(kak_factors(cx).coordinates)]
+        [0.0, 0.0, 0.25]
+
+    References:
+        Kraus and Cirac, Phys. Rev. A 63, 062309 (2001).
+    """
+    U = _as_unitary(matrix, 4)
+    phase = np.angle(np.linalg.det(U)) / 4
+    M = _MAGIC.conj().T @ U @ _MAGIC * np.exp(-1j * phase)
+    P = _diagonalise(M.T @ M)
+    half = np.angle(np.diag(P.T @ (M.T @ M) @ P)) / 2
+    if np.cos(half.sum()) < 0:  # the factors of an SU(4) have determinant one
+        half[0] += np.pi
+    left = _MAGIC @ (M @ P * np.exp(-1j * half)).real @ _MAGIC.conj().T
+    right = _MAGIC @ P.T @ _MAGIC.conj().T
+    coordinates = _SIGNS @ half / 4
+    turns = np.ceil(coordinates / (np.pi / 2) - 0.5 - 1e-12)  # leaves (-pi/4, pi/4]
+    for pair, turn in zip(_PAIRS, turns, strict=True):
+        left = left @ np.linalg.matrix_power(1j * pair, int(turn) % 4)
+    inner = tuple(float(c) for c in coordinates - turns * np.pi / 2)
+    (a, b), (c, d) = split_kronecker(left), split_kronecker(right)
+    rebuilt = np.kron(a, b) @ interaction(inner) @ np.kron(c, d)
+    phase = float(np.angle(np.trace(rebuilt.conj().T @ U)))
+    return KakFactors(phase, (a, b), (inner[0], inner[1], inner[2]), (c, d))
+
+
+def interaction(coordinates: Any) -> np.ndarray:
+    """exp(i (x XX + y YY + z ZZ))."""
+    return _MAGIC * np.exp(1j * (np.asarray(coordinates) @ _SIGNS)) @ _MAGIC.conj().T
