@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from qjax.cli._extras import check_installed
+from qjax.cli._ionq import ionq
 from qjax.cli._runs import runs
 
 __all__ = ["app", "run"]
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs, name="runs")
+app.add_typer(ionq, name="ionq")
 
 
 def run(arguments: Sequence[str], start: float) -> None:

@@ -46,7 +46,7 @@ class Reporter:
             yield
 
     @contextmanager
-    def training(self, epochs: int, epochs_done: int, steps_per_epoch: int) -> Iterator[None]:
+    def training(self, epochs: int, steps_per_epoch: int, steps_done: int) -> Iterator[None]:
         """Shows the bar, on a terminal, while the block runs."""
         self._epochs = epochs
         self._steps_per_epoch = steps_per_epoch
@@ -57,7 +57,7 @@ class Reporter:
         self._task = live.add_task(
             "compiling the first step",
             total=epochs * steps_per_epoch,
-            completed=epochs_done * steps_per_epoch,
+            completed=steps_done,
             numbers="",
         )
         self._live = live
@@ -67,14 +67,21 @@ class Reporter:
         finally:
             self._live = None
 
-    def on_steps(self, epoch: int, steps_done: int, loss: float, samples_per_second: float) -> None:
+    def on_steps(
+        self,
+        epoch: int,
+        steps_done: int,
+        loss: float,
+        accuracy: float | None,
+        samples_per_second: float,
+    ) -> None:
         """Moves the bar."""
         if self._live is not None:
             self._live.update(
                 self._task,
                 completed=(epoch - 1) * self._steps_per_epoch + steps_done,
                 description=f"epoch {epoch}/{self._epochs}",
-                numbers=f"loss {loss:.4f}  {samples_per_second:,.0f} circuits/s",
+                numbers=_numbers(loss, accuracy, samples_per_second),
             )
 
     def on_epoch(self, row: Mapping[str, Any]) -> None:
@@ -96,6 +103,13 @@ class Reporter:
             ]
         parts.append(f"{row['throughput_samples_per_sec']:,.0f} circuits/s")
         return "  ".join(parts)
+
+
+def _numbers(loss: float, accuracy: float | None, samples_per_second: float) -> str:
+    parts = [f"loss {loss:.4f}", f"{samples_per_second:,.0f} circuits/s"]
+    if accuracy is not None:
+        parts.insert(1, f"accuracy {accuracy:.3f}")
+    return "  ".join(parts)
 
 
 def _progress(console: Console) -> Progress:

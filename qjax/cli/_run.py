@@ -6,7 +6,7 @@ from concurrent.futures import wait
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import flax
 import jax
@@ -26,10 +26,9 @@ from qjax.cli._config import RunConfig
 from qjax.cli._report import Reporter, summary_table
 from qjax.cli._run_directory import (
     CHECKPOINTS,
-    RunCheckpoints,
     check_is_new,
     make_run_directory,
-    restore,
+    open_checkpoints,
     write_summary,
 )
 from qjax.data import Dataset
@@ -37,13 +36,14 @@ from qjax.errors import RunError
 from qjax.nn import models
 from qjax.storage import (
     AsyncMetricsLogger,
-    list_checkpoints,
+    CheckpointInfo,
+    CheckpointManager,
+    load_checkpoint,
     read_metrics,
-    remove_unfinished,
-    truncate_metrics,
 )
 from qjax.train import (
     EVALUATION_BATCH_SIZE,
+    AsyncQuantumTrainer,
     FitResult,
     Learner,
     TrainState,
@@ -72,8 +72,12 @@ class _Job:
     config: RunConfig
     run_dir: Path
     data: Dataset
-    learner: Learner
+    trainer: AsyncQuantumTrainer
     reporter: Reporter
+
+    @property
+    def learner(self) -> Learner:
+        return self.trainer.learner
 
 
 def train(
@@ -97,7 +101,7 @@ def train(
 
     Raises:
         QjaxError: if anything does not fit or cannot be read or written.
-        KeyboardInterrupt: on Ctrl-C; the last whole epoch is then saved.
+        KeyboardInterrupt: on Ctrl-C; the last step is then saved.
     """
     config = _resumed_config(resume, options) if resume else _new_config(options)
     if resume is None and run_dir is not None:
@@ -106,23 +110,30 @@ def train(
     loading = background.submit(lambda: _load_data(config))
     model = _abstract_model(config)
     data = loading.result()
-    learner = _learner(config, model, count_batches(len(data.train_x), config.batch_size))
     folder = resume or make_run_directory(run_dir, config.model)
     config.write(folder)
-    job = _Job(config, folder, data, learner, Reporter(console))
-    work = _Beside(background, job)
+    reporter = Reporter(console)
     try:
-        result = _fit(job, work, resumed=resume is not None)
+        with (
+            AsyncMetricsLogger(folder) as metrics,
+            open_checkpoints(folder, metrics) as checkpoints,
+        ):
+            trainer = _trainer(config, model, data, metrics, checkpoints, reporter)
+            job = _Job(config, folder, data, trainer, reporter)
+            work = _Beside(background, job)
+            result = _fit(job, work, checkpoints, resumed=resume is not None)
         summary = _measure(job, work, result, start)
-    except KeyboardInterrupt:
-        job.reporter.line(f"interrupted; go on with: qjax train --resume {folder}")
+    except KeyboardInterrupt as interrupt:
+        for note in getattr(interrupt, "__notes__", ()):
+            reporter.line(note)
+        reporter.line(f"interrupted; go on with: qjax train --resume {folder}")
         raise
     work.drawing.result()
     _draw(job, summary)
     summary["wall_seconds"] = read_clock() - start
     write_summary(folder, summary)
     console.print(summary_table(summary))
-    job.reporter.line(f"run directory: {folder}")
+    reporter.line(f"run directory: {folder}")
 
 
 class _Beside:
@@ -151,14 +162,15 @@ def predict(run_dir: Path, data_dir: str | None, console: Console) -> float:
     config = RunConfig.read(run_dir)
     if data_dir is not None:
         config = config.updated({"data_dir": data_dir})
-    learner = _learner(config, _abstract_model(config), 1)  # no schedule plays a part in scoring
+    learner = Learner(_abstract_model(config), _optimizer(config, 1))  # its rate plays no part
     data = _load_data(config)
-    state, epoch = restore(run_dir, learner.abstract_state)
+    checkpoint = load_checkpoint(run_dir / CHECKPOINTS, like=learner.abstract_state)
+    state = cast(TrainState, jax.tree.map(jnp.asarray, checkpoint.tree))
     score = evaluate(learner, state, data.test_x, data.test_y)
     right = round(score.accuracy * len(data.test_y))
     Reporter(console).line(
         f"test accuracy {score.accuracy:.4f} ({right} of {len(data.test_y)} images of "
-        f"{data.name}), {config.model} after {epoch} epochs"
+        f"{data.name}), {config.model} after step {checkpoint.step}"
     )
     return score.accuracy
 
@@ -192,10 +204,30 @@ def _abstract_model(config: RunConfig) -> nnx.Module:
     return nnx.eval_shape(lambda: _create(config))
 
 
-def _learner(config: RunConfig, model: nnx.Module, steps_per_epoch: int) -> Learner:
-    """Joins the model with Adam, whose rate falls to zero along half a cosine over all epochs."""
+def _optimizer(config: RunConfig, steps_per_epoch: int) -> optax.GradientTransformation:
+    """Makes Adam, whose rate falls to zero along half a cosine over all epochs."""
     steps = config.epochs * steps_per_epoch
-    return Learner(model, optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps)))
+    return optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps))
+
+
+def _trainer(
+    config: RunConfig,
+    model: nnx.Module,
+    data: Dataset,
+    metrics: AsyncMetricsLogger,
+    checkpoints: CheckpointManager,
+    reporter: Reporter,
+) -> AsyncQuantumTrainer:
+    return AsyncQuantumTrainer(
+        model,
+        _optimizer(config, count_batches(len(data.train_x), config.batch_size)),
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        metrics=metrics,
+        checkpoints=checkpoints,
+        progress=reporter,
+    )
 
 
 def _new_config(options: Mapping[str, Any]) -> RunConfig:
@@ -218,50 +250,31 @@ def _load_data(config: RunConfig) -> Dataset:
     return data.with_validation(config.validation) if config.validation else data
 
 
-def _fit(job: _Job, work: _Beside, *, resumed: bool) -> FitResult:
+def _fit(job: _Job, work: _Beside, checkpoints: CheckpointManager, *, resumed: bool) -> FitResult:
     config, data = job.config, job.data
-    state, epochs_done = _checkpoint(job) if resumed else (None, 0)
     steps = count_batches(len(data.train_x), config.batch_size)
-    with (
-        AsyncMetricsLogger(job.run_dir) as metrics,
-        job.reporter.training(config.epochs, epochs_done, steps),
-    ):
-        if epochs_done < config.epochs:
+    newest = _newest(checkpoints)
+    if resumed:
+        job.reporter.line(_where(newest, config.epochs))
+    with job.reporter.training(config.epochs, steps, newest.step):
+        if (newest.epoch or 0) < config.epochs:
             job.learner.compile_step(config.batch_size, data.num_features)
         work.scoring.result()  # or it would be compiled twice
-        return _train(
-            job,
-            work.start.result() if state is None else state,
-            validation=data.validation,
-            metrics=metrics,
-            checkpoints=RunCheckpoints(job.run_dir, metrics),
-            progress=job.reporter,
+        return job.trainer.fit(
+            (data.train_x, data.train_y),
+            data.validation,
+            resume=newest.step or work.start.result(),
         )
 
 
-def _train(job: _Job, state: TrainState, **more: Any) -> FitResult:
-    return fit(
-        job.learner,
-        state,
-        job.data.train_x,
-        job.data.train_y,
-        epochs=job.config.epochs,
-        batch_size=job.config.batch_size,
-        seed=job.config.seed,
-        **more,
-    )
+def _newest(checkpoints: CheckpointManager) -> CheckpointInfo:
+    """Returns the newest checkpoint, or one of step 0 where there is none."""
+    infos = checkpoints.list()
+    return infos[-1] if infos else CheckpointInfo(step=0, epoch=0)
 
 
-def _checkpoint(job: _Job) -> tuple[TrainState | None, int]:
-    """Returns the newest checkpoint, or None, and how many epochs it has seen."""
-    folder = job.run_dir / CHECKPOINTS
-    remove_unfinished(folder)
-    state, epochs_done = None, 0
-    if list_checkpoints(folder):
-        state, epochs_done = restore(job.run_dir, job.learner.abstract_state)
-    truncate_metrics(job.run_dir, epochs_done)
-    job.reporter.line(f"resuming after epoch {epochs_done} of {job.config.epochs}")
-    return state, epochs_done
+def _where(newest: CheckpointInfo, epochs: int) -> str:
+    return f"resuming after epoch {newest.epoch or 0} of {epochs}, step {newest.step}"
 
 
 def _measure(job: _Job, work: _Beside, result: FitResult, start: float) -> dict[str, Any]:
@@ -309,7 +322,17 @@ def _fit_frozen(job: _Job, state: TrainState) -> TrainState:
     if not any(jax.tree.leaves(trainable)):
         return state
     with job.reporter.waiting("training the same model with frozen angles"):
-        return _train(job, state, trainable=trainable).state
+        result = fit(
+            job.learner,
+            state,
+            job.data.train_x,
+            job.data.train_y,
+            epochs=job.config.epochs,
+            batch_size=job.config.batch_size,
+            seed=job.config.seed,
+            trainable=trainable,
+        )
+    return result.state
 
 
 def _draw(job: _Job, summary: Mapping[str, Any]) -> None:

@@ -2,32 +2,26 @@
 
 import itertools
 import json
-import time
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Any, cast
-
-import jax
-import jax.numpy as jnp
+from typing import Any
 
 from qjax.errors import RunError
-from qjax.storage import (
-    AsyncMetricsLogger,
-    disk_errors,
-    list_checkpoints,
-    load_checkpoint,
-    prune_checkpoints,
-    save_checkpoint,
-    write_atomic,
-)
-from qjax.train import TrainState
+from qjax.storage import AsyncMetricsLogger, CheckpointManager, disk_errors, write_atomic
 
-__all__ = ["RunCheckpoints", "check_is_new", "make_run_directory", "restore", "write_summary"]
+__all__ = [
+    "CHECKPOINTS",
+    "SUMMARY",
+    "check_is_new",
+    "make_run_directory",
+    "open_checkpoints",
+    "write_summary",
+]
 
 CHECKPOINTS = "checkpoints"
 SUMMARY = "summary.json"
-KEEP = 3
+EVERY_SECONDS = 60.0
 
 
 def check_is_new(run_dir: Path) -> None:
@@ -74,60 +68,19 @@ def make_run_directory(run_dir: Path | None, model: str) -> Path:
     raise AssertionError("unreachable")
 
 
-class RunCheckpoints:
-    """Saves the state every few epochs, but not too often, and at the end.
+def open_checkpoints(run_dir: Path, metrics: AsyncMetricsLogger) -> CheckpointManager:
+    """Opens the checkpoints of a run: every ten epochs, or a minute, and the last ones stay.
 
-    The metrics up to the state are committed before it, so that a resumed run finds them.
-
-    Args:
-        run_dir: the run directory.
-        metrics: writer of the run's metrics.
-        every: epochs between two checkpoints.
-        least: seconds that must lie between two checkpoints.
-        most: seconds after which the next epoch is saved in any case.
-    """
-
-    def __init__(
-        self,
-        run_dir: Path,
-        metrics: AsyncMetricsLogger,
-        *,
-        every: int = 10,
-        least: float = 1.0,
-        most: float = 60.0,
-    ) -> None:
-        self._folder = run_dir / CHECKPOINTS
-        self._metrics = metrics
-        self._every = every
-        self._least = least
-        self._most = most
-        self._last_save = time.monotonic()
-
-    def save(self, epoch: int, state: TrainState, *, final: bool) -> None:
-        """Saves the state after `epoch` epochs if it is time to."""
-        waited = time.monotonic() - self._last_save
-        due = epoch % self._every == 0 and waited > self._least
-        if not (final or due or waited > self._most):
-            return
-        self._metrics.flush()
-        if int(state.step) not in list_checkpoints(self._folder):
-            save_checkpoint(self._folder, int(state.step), state, {"epoch": epoch})
-        prune_checkpoints(self._folder, KEEP)
-        self._last_save = time.monotonic()
-
-
-def restore(run_dir: Path, like: TrainState) -> tuple[TrainState, int]:
-    """Loads the newest checkpoint of a run.
-
-    Returns:
-        The state, and how many epochs it has seen.
+    The rows of metrics up to a state are committed before it, so that a resumed run finds them.
 
     Raises:
-        RunError: if there is none, or it is damaged or does not fit `like`.
+        RunError: if another writer has them, or the disk refuses.
     """
-    checkpoint = load_checkpoint(run_dir / CHECKPOINTS, like=like)
-    state = jax.tree.map(jnp.asarray, checkpoint.tree)
-    return cast(TrainState, state), int(checkpoint.metadata["epoch"])
+    return CheckpointManager(
+        run_dir / CHECKPOINTS,
+        every_seconds=EVERY_SECONDS,
+        before_commit=metrics.flush,
+    )
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:

@@ -12,8 +12,6 @@ from qjax.storage._checkpoint import (
     inspect_checkpoints,
     list_checkpoints,
     load_checkpoint,
-    prune_checkpoints,
-    remove_unfinished,
     save_checkpoint,
 )
 from qjax.storage._files import disk_errors, write_atomic
@@ -23,7 +21,6 @@ from qjax.storage._logger import AsyncMetricsLogger, AsyncMetricsWriter
 from qjax.storage._manager import CheckpointManager, Restored
 from qjax.storage._metrics import (
     MetricParts,
-    MetricsWriter,
     dropped_rows,
     read_metrics,
     truncate_metrics,
@@ -49,7 +46,6 @@ __all__ = [
     "LeafRecord",
     "MetricColumns",
     "MetricParts",
-    "MetricsWriter",
     "Restored",
     "TensorBoardSink",
     "TrainingMetrics",
@@ -59,9 +55,7 @@ __all__ = [
     "inspect_checkpoints",
     "list_checkpoints",
     "load_checkpoint",
-    "prune_checkpoints",
     "read_metrics",
-    "remove_unfinished",
     "save_checkpoint",
     "truncate_metrics",
     "write_atomic",

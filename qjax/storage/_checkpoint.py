@@ -43,9 +43,7 @@ __all__ = [
     "list_checkpoints",
     "load_checkpoint",
     "make_header",
-    "prune_checkpoints",
     "read_infos",
-    "remove_unfinished",
     "restore",
     "save_checkpoint",
     "write_checkpoint",
@@ -203,30 +201,6 @@ def inspect_checkpoints(path: PlaceLike) -> list[CheckpointInfo]:
         (3, [("['theta']", [4, 2], 'float32')])
     """
     return read_infos(as_place(path))
-
-
-def prune_checkpoints(path: PlaceLike, keep: int) -> None:
-    """Deletes all but the newest `keep` checkpoints.
-
-    Each is first renamed to a temporary name, so that a kill leaves no half of it.
-
-    Raises:
-        RunError: if `keep` is below 1 or a folder cannot be deleted.
-    """
-    if keep < 1:
-        raise RunError(f"Argument `keep` must be at least 1, but is {keep}.")
-    place = as_place(path)
-    for step in place.steps()[:-keep]:
-        with disk_errors("Checkpoint", place.name_of(step), "deleted"):
-            place.remove(step)
-
-
-def remove_unfinished(path: PlaceLike) -> None:
-    """Deletes what a killed process left half written or half deleted below `path`.
-
-    Call it only when no other process writes there.
-    """
-    as_place(path).remove_unfinished()
 
 
 def make_header(

@@ -83,16 +83,17 @@ class AsyncMetricsWriter:
             RunError: if they cannot be written; they then wait in memory.
         """
         with self._commits:
-            rows = self._buffer.take()
-            if rows:
-                rows[-1] = {**self._measure(), **rows[-1]}
-            table, kept = self._converted(rows)
-            lost = self._lost + len(rows) - len(kept)
-            self._parts.commit(table, self._buffer.dropped + lost)
-            self._buffer.done()
-            self._lost, self._failure = lost, None
-            self._hand_on(kept)
-            self._warn_of_dropped()
+            self._commit()
+
+    def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
+        """Commits all rows put so far, and removes those after a checkpoint.
+
+        Raises:
+            RunError: if a part cannot be read or written.
+        """
+        with self._commits:
+            self._commit()
+            self._parts.truncate(last_epoch, last_step)
 
     def raise_error(self) -> None:
         """Raises what went wrong in the background since the last call, if anything did.
@@ -134,6 +135,18 @@ class AsyncMetricsWriter:
             except Exception as error:  # reported to the thread that logs
                 self._failure = error
                 self._stop.wait(self._flush_seconds)
+
+    def _commit(self) -> None:
+        rows = self._buffer.take()
+        if rows:
+            rows[-1] = {**self._measure(), **rows[-1]}
+        table, kept = self._converted(rows)
+        lost = self._lost + len(rows) - len(kept)
+        self._parts.commit(table, self._buffer.dropped + lost)
+        self._buffer.done()
+        self._lost, self._failure = lost, None
+        self._hand_on(kept)
+        self._warn_of_dropped()
 
     def _converted(self, rows: list[Row]) -> tuple[pa.Table, list[Row]]:
         columns = self._parts.columns
@@ -270,6 +283,21 @@ class AsyncMetricsLogger(Closing):
             RunError: if they cannot be written; they then wait in memory.
         """
         self._writer.flush()
+
+    def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
+        """Commits all rows, and removes those after a checkpoint, which a resumed run logs again.
+
+        Sinks are told nothing of it. A trainer calls this where it resumes.
+
+        Args:
+            last_epoch: last epoch to keep whole.
+            last_step: last step to keep, for a checkpoint in mid-epoch; by default, none after
+                `last_epoch`.
+
+        Raises:
+            RunError: if a file cannot be read or written.
+        """
+        self._writer.truncate(last_epoch, last_step)
 
     def close(self) -> None:
         """Commits all rows and ends the thread; does nothing when closed already.

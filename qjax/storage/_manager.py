@@ -3,8 +3,10 @@
 How a checkpoint is written is decided elsewhere; here, when, and which of them stay.
 """
 
+import math
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qjax._checks import check_choice, check_positive_int
@@ -73,6 +75,7 @@ class CheckpointManager(Closing):
         path: folder of the checkpoints, created if need be; an address such as
             ``s3://bucket/run``, if fsspec knows its kind; or a Zarr store.
         every_epochs: how many epochs lie between two times that `is_due`.
+        every_seconds: it `is_due` as well when the last save is that long ago; by default, never.
         keep_last: how many of the newest checkpoints stay.
         keep_every: those whose epoch is a multiple of this stay as well.
         keep_best: how many with the best metric stay as well.
@@ -80,6 +83,9 @@ class CheckpointManager(Closing):
         best_mode: whether ``"min"`` or ``"max"`` of it is best.
         compression: ``"zstd"``, or None for none.
         asynchronous: False to write in `save` itself.
+        before_commit: called before each checkpoint is written, in the thread that writes, such
+            as the `flush` of a metrics logger: what a checkpoint relies on is then on disk
+            first. If it raises, the save fails.
 
     Raises:
         RunError: if an argument does not fit, another writer holds the folder, or the disk
@@ -107,6 +113,7 @@ class CheckpointManager(Closing):
         path: PlaceLike,
         *,
         every_epochs: int = 10,
+        every_seconds: float = math.inf,
         keep_last: int = 3,
         keep_every: int | None = None,
         keep_best: int = 1,
@@ -114,8 +121,11 @@ class CheckpointManager(Closing):
         best_mode: Mode = "min",
         compression: Compression = "zstd",
         asynchronous: bool = True,
+        before_commit: Callable[[], object] = lambda: None,
     ) -> None:
         check_positive_int(every_epochs, name="every_epochs", error=RunError)
+        if not every_seconds > 0:
+            raise RunError(f"Argument `every_seconds` must be positive, but is {every_seconds}.")
         check_positive_int(keep_last, name="keep_last", error=RunError)
         if keep_every is not None:
             check_positive_int(keep_every, name="keep_every", error=RunError)
@@ -123,7 +133,8 @@ class CheckpointManager(Closing):
             check_positive_int(keep_best, name="keep_best", error=RunError)
         check_choice(best_mode, ("min", "max"), name="best_mode", error=RunError)
         check_compression(compression)
-        self._every_epochs = every_epochs
+        self._every_epochs, self._every_seconds = every_epochs, every_seconds
+        self._before_commit = before_commit
         self._retention = Retention(keep_last, keep_every, keep_best, best_metric, best_mode)
         self._compression: Compression = compression
         self._asynchronous = asynchronous
@@ -133,6 +144,7 @@ class CheckpointManager(Closing):
         self._known: dict[int, CheckpointInfo] = {}
         self._steps = set(self._place.steps())
         self._replaced = 0
+        self._saved_at = time.monotonic()
         # All below is shared with the thread, under the condition.
         self._changed = threading.Condition()
         self._waiting: _Save | None = None
@@ -148,7 +160,8 @@ class CheckpointManager(Closing):
 
     def is_due(self, epoch: int) -> bool:
         """Whether a checkpoint should be saved after `epoch` epochs."""
-        return epoch > 0 and epoch % self._every_epochs == 0
+        is_late = time.monotonic() - self._saved_at >= self._every_seconds
+        return is_late or (epoch > 0 and epoch % self._every_epochs == 0)
 
     def save(
         self,
@@ -184,6 +197,7 @@ class CheckpointManager(Closing):
             self._raise_error()
             self._check_is_new(header["step"])
             save = _Save(header, copy_to_host(tree))
+            self._saved_at = time.monotonic()
             if self._asynchronous:
                 self._hand_over(save)
                 return
@@ -198,6 +212,26 @@ class CheckpointManager(Closing):
         with self._changed:
             self._changed.wait_for(lambda: self._waiting is None and self._writing is None)
             self._raise_error()
+
+    def steps(self) -> Sequence[int]:
+        """Returns the steps of the committed checkpoints, in ascending order."""
+        return self._place.steps()
+
+    def remove_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, whatever keeps them otherwise.
+
+        A run that is resumed from `step` takes those steps again. The last one goes first, so
+        that a kill leaves a shorter history without a gap.
+
+        Raises:
+            RunError: if a save failed, or one cannot be deleted.
+        """
+        self.wait()
+        for later in [found for found in reversed(self._place.steps()) if found > step]:
+            with disk_errors("Checkpoint", self._place.name_of(later), "deleted"):
+                self._place.remove(later)
+            self._known.pop(later, None)
+        self._steps = set(self._place.steps())
 
     def list(self) -> list[CheckpointInfo]:
         """Reads what the committed checkpoints say of themselves, by step."""
@@ -270,6 +304,7 @@ class CheckpointManager(Closing):
             return self._writing
 
     def _write(self, save: _Save) -> None:
+        self._before_commit()
         info = write_checkpoint(self._place, save.header, save.leaves, self._compression)
         self._known[info.step] = info
         self._steps = self._steps | {info.step}

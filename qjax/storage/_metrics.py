@@ -7,9 +7,6 @@ the rows still in memory and nothing else. Threads are the matter of `qjax.stora
 """
 
 import re
-import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qjax.errors import RunError
-from qjax.storage._closing import Closing
 from qjax.storage._files import disk_errors
 from qjax.storage._folder import Folder, open_folder
 from qjax.storage._schema import (
@@ -32,7 +28,6 @@ from qjax.storage._schema import (
 __all__ = [
     "PART_ROWS",
     "MetricParts",
-    "MetricsWriter",
     "dropped_rows",
     "read_metrics",
     "truncate_metrics",
@@ -73,15 +68,12 @@ class MetricParts:
         with disk_errors("Metrics folder", self._folder.path()):
             self._lock = self._folder.lock()
         try:
-            names = _part_names(self._folder)
-            newest = _read_part(self._folder, names[-1]) if names else METRICS_SCHEMA.empty_table()
+            self._open_newest()
         except BaseException:
             self.close()
             raise
-        self._number = _part_number(names[-1]) if names else 0
-        self._newest = newest
-        self._dropped_before = self._dropped = dropped_rows(newest)
-        self.columns = MetricColumns(newest.schema)
+        self._dropped_before = self._dropped
+        self.columns = MetricColumns(self._newest.schema)
 
     def commit(self, rows: pa.Table, dropped: int = 0) -> None:
         """Commits rows behind the others; if that fails, nothing has changed.
@@ -103,70 +95,26 @@ class MetricParts:
         _write_part(self._folder, f"part-{number:06d}.parquet", grown)
         self._number, self._newest, self._dropped = number, grown, dropped
 
+    def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
+        """Removes the rows after a checkpoint; see `truncate_metrics`."""
+        keep = pc.field("epoch") <= last_epoch
+        if last_step is not None:
+            keep |= (pc.field("step") > 0) & (pc.field("step") <= last_step)
+        _truncate(self._folder, _part_names(self._folder) or [], keep)
+        self._open_newest()
+
+    def _open_newest(self) -> None:
+        names = _part_names(self._folder)
+        self._newest = (
+            _read_part(self._folder, names[-1]) if names else METRICS_SCHEMA.empty_table()
+        )
+        self._number = _part_number(names[-1]) if names else 0
+        self._dropped = dropped_rows(self._newest)
+
     def close(self) -> None:
         """Lets the next writer in."""
         if self._lock is not None:
             self._lock.release()
-
-
-class MetricsWriter(Closing):
-    """Collects rows and commits them, all in the caller's thread.
-
-    Rows wait in memory until `flush_seconds` have passed since the last commit, `max_rows` have
-    come together, or `flush` or `close` is called. A writer on a folder that has parts goes on
-    after them.
-
-    Args:
-        run_dir: the run directory, or its URL on a file system of fsspec; the metrics go to its
-            subfolder ``metrics``.
-        flush_seconds: at most this long a row waits while rows keep coming.
-        max_rows: at most this many rows wait.
-
-    Raises:
-        RunError: if the folder or a part cannot be written. The rows then stay in memory, and
-            the next flush tries again.
-
-    Example:
-        >>> import tempfile
-        >>> from qjax.storage import MetricsWriter, read_metrics
-        >>> folder = tempfile.mkdtemp()
-        >>> with MetricsWriter(folder) as metrics:
-        ...     metrics.write({"epoch": 1, "step": 1, "train_loss": 2.3})
-        >>> read_metrics(folder)["train_loss"].to_pylist()
-        [2.3]
-    """
-
-    def __init__(
-        self, run_dir: str | Path, *, flush_seconds: float = 5.0, max_rows: int = PART_ROWS
-    ) -> None:
-        self._parts = MetricParts(run_dir)
-        self._flush_seconds = flush_seconds
-        self._max_rows = max_rows
-        self._rows: list[dict[str, Any]] = []
-        self._last_flush = time.monotonic()
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Adds one row; columns that it leaves out are null, and the time is filled in.
-
-        Raises:
-            RunError: if a value does not fit its column.
-        """
-        self._parts.columns.check(row)
-        self._rows.append({"timestamp": datetime.now(UTC), **row})
-        waited = time.monotonic() - self._last_flush
-        if waited >= self._flush_seconds or len(self._rows) >= self._max_rows:
-            self.flush()
-
-    def flush(self) -> None:
-        """Commits the waiting rows; without any, does nothing."""
-        self._last_flush = time.monotonic()
-        self._parts.commit(self._parts.columns.as_table(self._rows))
-        self._rows.clear()
-
-    def close(self) -> None:
-        """Commits what is left, and lets the next writer in."""
-        self.flush()
-        self._parts.close()
 
 
 def read_metrics(run_dir: str | Path) -> pa.Table:
@@ -216,6 +164,8 @@ def dropped_rows(table: pa.Table) -> int:
 def truncate_metrics(run_dir: str | Path, last_epoch: int, last_step: int | None = None) -> None:
     """Removes the rows after a checkpoint, as a run does that goes on from it.
 
+    While a logger is open, use its method `truncate`.
+
     Each part is replaced or removed atomically, the last one first, so that a kill in between
     leaves a shorter history and never a gap.
 
@@ -230,29 +180,22 @@ def truncate_metrics(run_dir: str | Path, last_epoch: int, last_step: int | None
 
     Example:
         >>> import tempfile
-        >>> from qjax.storage import MetricsWriter, read_metrics, truncate_metrics
+        >>> from qjax.storage import AsyncMetricsLogger, read_metrics, truncate_metrics
         >>> folder = tempfile.mkdtemp()
-        >>> with MetricsWriter(folder) as metrics:
+        >>> with AsyncMetricsLogger(folder) as metrics:
         ...     for epoch in (1, 2):
-        ...         metrics.write({"epoch": epoch, "step": epoch})
+        ...         metrics.log({"epoch": epoch, "step": epoch})
         >>> truncate_metrics(folder, last_epoch=1)
         >>> read_metrics(folder)["epoch"].to_pylist()
         [1]
     """
-    folder = open_folder(run_dir, FOLDER)
-    keep = pc.field("epoch") <= last_epoch
-    if last_step is not None:
-        keep |= (pc.field("step") > 0) & (pc.field("step") <= last_step)
-    names = _part_names(folder)
-    if not names:
+    if not _part_names(open_folder(run_dir, FOLDER)):
         return
-    with disk_errors("Metrics folder", folder.path()):
-        lock = folder.lock()
+    parts = MetricParts(run_dir)
     try:
-        _truncate(folder, names, keep)
+        parts.truncate(last_epoch, last_step)
     finally:
-        if lock is not None:
-            lock.release()
+        parts.close()
 
 
 def _truncate(folder: Folder, names: list[str], keep: pc.Expression) -> None:

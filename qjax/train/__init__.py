@@ -10,7 +10,6 @@ from qjax.train._fit import fit
 from qjax.train._learner import Gradient, Learner, StepMetrics, Totals, TrainState
 from qjax.train._protocols import (
     Callback,
-    CheckpointSink,
     CheckpointStore,
     MetricSink,
     ProgressSink,
@@ -24,7 +23,6 @@ __all__ = [
     "AsyncQuantumTrainer",
     "Batch",
     "Callback",
-    "CheckpointSink",
     "CheckpointStore",
     "EarlyStopping",
     "EpochResult",

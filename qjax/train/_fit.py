@@ -6,12 +6,11 @@ import numpy as np
 
 from qjax.errors import RunError
 from qjax.train._feed import ArrayFeed
-from qjax.train._keeper import SinkKeeper
 from qjax.train._learner import Learner, TrainState
 from qjax.train._loop import Run, training
 from qjax.train._meter import Mark, Meter
 from qjax.train._pipeline import make_pipeline
-from qjax.train._protocols import CheckpointSink, MetricSink, ProgressSink
+from qjax.train._protocols import MetricSink, ProgressSink
 from qjax.train._results import FitResult
 from qjax.train._wait import drive
 
@@ -30,15 +29,13 @@ def fit(
     trainable: Any = None,
     validation: tuple[np.ndarray, np.ndarray] | None = None,
     metrics: MetricSink | None = None,
-    checkpoints: CheckpointSink | None = None,
     progress: ProgressSink | None = None,
 ) -> FitResult:
     """Trains until `epochs` epochs are done, counting those already in `state`.
 
     A state saved after an epoch and passed in again gives the same bits as a run that never
-    stopped. When an exception ends the loop, such as a loss that is not finite or Ctrl-C, the
-    state at the start of the epoch goes to `checkpoints` before it leaves. `AsyncQuantumTrainer`
-    runs the same loop with more around it.
+    stopped. `AsyncQuantumTrainer` runs the same loop with more around it: it saves states, and
+    goes on in mid-epoch.
 
     Args:
         learner: the model and its optimiser.
@@ -51,7 +48,6 @@ def fit(
         trainable: from `Learner.trainable`; by default, all parameters.
         validation: inputs and classes to score after each epoch.
         metrics: takes the rows.
-        checkpoints: takes the states.
         progress: shows how far the loop is.
 
     Raises:
@@ -88,7 +84,6 @@ def fit(
         meter=meter,
         epochs=epochs,
         validation=validation,
-        keepers=() if checkpoints is None else (SinkKeeper(checkpoints, mark),),
     )
     return drive(training(run))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,46 +11,37 @@ from qjax.errors import RunError
 from qjax.train._feed import Feed
 from qjax.train._learner import TrainState
 from qjax.train._meter import Mark, Sums
-from qjax.train._protocols import CheckpointSink, CheckpointStore
+from qjax.train._protocols import CheckpointStore
 from qjax.train._results import EpochResult, Snapshot
 from qjax.train._stopping import Patience
 
-__all__ = ["Keeper", "SinkKeeper", "StoreKeeper", "mark_of", "snapshot"]
+__all__ = ["Keeper", "mark_of", "snapshot"]
 
 
-class Keeper(Protocol):
-    """Saves some of the marks that a loop passes."""
-
-    def end_epoch(self, mark: Mark, result: EpochResult, *, is_last: bool) -> None:
-        """Takes the mark at the end of an epoch."""
-
-    def rescue(self, mark: Mark) -> str:
-        """Takes the mark at which an exception ended the loop; returns what became of it."""
-        ...
-
-
-class StoreKeeper:
+class Keeper:
     """Saves every few epochs and at the end, and where an exception ends the loop.
 
     Args:
         store: what saves.
         feed: the data, whose identity is saved.
-        saved: step that need not be saved again, or None.
     """
 
-    def __init__(self, store: CheckpointStore, feed: Feed, saved: int | None) -> None:
-        self._store, self._feed, self._saved = store, feed, saved
+    def __init__(self, store: CheckpointStore, feed: Feed) -> None:
+        self._store, self._feed = store, feed
+        self._saved = max(store.steps(), default=None)
 
     def end_epoch(self, mark: Mark, result: EpochResult, *, is_last: bool) -> None:
+        """Takes the mark at the end of an epoch."""
         if is_last or self._store.is_due(mark.epochs):
             self._save(mark, _measured(result))
 
     def rescue(self, mark: Mark) -> str:
+        """Takes the mark at which an exception ended the loop; returns what became of it."""
         self._save(mark, {})
         self._store.wait()
         return (
             f"The state after step {mark.step} (epoch {mark.epochs + 1}, {mark.sums.steps} of its "
-            "steps done) is saved; go on with fit(..., resume='latest')."
+            "steps done) is saved; resume='latest' goes on from there."
         )
 
     def _save(self, mark: Mark, metrics: Mapping[str, float]) -> None:
@@ -59,26 +50,6 @@ class StoreKeeper:
         tree, metadata = snapshot(mark, self._feed)
         self._store.save(mark.step, tree, epoch=mark.epochs, metrics=metrics, metadata=metadata)
         self._saved = mark.step
-
-
-class SinkKeeper:
-    """Hands on the state of each epoch; where an exception ends the loop, that before the epoch.
-
-    Args:
-        sink: where to.
-        mark: the start.
-    """
-
-    def __init__(self, sink: CheckpointSink, mark: Mark) -> None:
-        self._sink, self._epochs, self._state = sink, mark.epochs, mark.state
-
-    def end_epoch(self, mark: Mark, result: EpochResult, *, is_last: bool) -> None:
-        self._epochs, self._state = mark.epochs, mark.state
-        self._sink.save(mark.epochs, mark.state, final=is_last)
-
-    def rescue(self, mark: Mark) -> str:
-        self._sink.save(self._epochs, self._state, final=True)
-        return f"The state after epoch {self._epochs} is saved."
 
 
 def snapshot(mark: Mark, feed: Feed) -> Snapshot:

@@ -1,6 +1,6 @@
 """The training loop. It yields what it waits for; `drive` or `drive_async` do the waiting."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class Run:
         validation: arrays (x, y) or an iterable of batches to score after each epoch, or None.
         early_stopping: ends the run, or None.
         callbacks: are told of each epoch, and may end the run.
-        keepers: save.
+        keeper: saves, or None.
     """
 
     learner: Learner
@@ -43,7 +43,7 @@ class Run:
     validation: Any = None
     early_stopping: EarlyStopping | None = None
     callbacks: Sequence[Callback] = ()
-    keepers: Sequence[Keeper] = ()
+    keeper: Keeper | None = None
 
 
 def training(run: Run) -> Steps[FitResult]:
@@ -66,8 +66,8 @@ def training(run: Run) -> Steps[FitResult]:
             results.append(_end_epoch(run, validation))
             stopped = _is_told_to_stop(run, results[-1])
             is_last = stopped or meter.mark.epochs == run.epochs
-            for keeper in run.keepers:
-                keeper.end_epoch(meter.mark, results[-1], is_last=is_last)
+            if run.keeper is not None:
+                run.keeper.end_epoch(meter.mark, results[-1], is_last=is_last)
     except BaseException as error:
         _rescue(run, error)
         raise
@@ -123,12 +123,14 @@ def _is_out_of_patience(run: Run, mark: Mark) -> bool:
 
 def _rescue(run: Run, error: BaseException) -> None:
     """Saves the state after the last good step; what hinders it is told with the error."""
-    for work in (run.meter.drain, *[_saving(keeper, run, error) for keeper in run.keepers]):
+
+    def save() -> None:
+        if run.keeper is not None:
+            error.add_note(run.keeper.rescue(run.meter.mark))
+
+    works: tuple[Callable[[], None], ...] = run.meter.drain, save
+    for work in works:
         try:
             work()
         except Exception as late:
             error.add_note(str(late))
-
-
-def _saving(keeper: Keeper, run: Run, error: BaseException) -> Any:
-    return lambda: error.add_note(keeper.rescue(run.meter.mark))

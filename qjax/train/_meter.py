@@ -13,6 +13,7 @@ import jax
 from qjax.errors import RunError
 from qjax.train._evaluate import Evaluation
 from qjax.train._feed import Fed
+from qjax.train._interrupts import held_interrupts
 from qjax.train._learner import Learner, StepMetrics, TrainState
 from qjax.train._pipeline import Done
 from qjax.train._protocols import MetricSink, ProgressSink
@@ -159,7 +160,7 @@ class Meter:
         self._hand_on()
         if bad is not None:
             raise self._not_finite(after, values[bad], pending[bad].fed)
-        self._show(pending, values, seconds)
+        self._show(pending, seconds)
         return None
 
     def end_epoch(
@@ -227,18 +228,22 @@ class Meter:
 
     def _hand_on(self) -> None:
         rows = self._book.rows
-        while rows:
-            row = rows.pop(0)
-            for sink in self._metrics:
-                sink.write(row)
-            for function in self._on_step if row["step"] != -1 else ():
-                function(row)
+        if not rows:
+            return
+        with held_interrupts():  # or nobody would know whether a sink has got its row
+            while rows:
+                row = rows.pop(0)
+                for sink in self._metrics:
+                    sink.write(row)
+                for function in self._on_step if row["step"] != -1 else ():
+                    function(row)
 
-    def _show(self, pending: list[_Pending], values: list[StepMetrics], seconds: float) -> None:
+    def _show(self, pending: list[_Pending], seconds: float) -> None:
         if self._progress is not None:
             speed = sum(step.fed.batch.size for step in pending) / len(pending) / seconds
-            steps = self.mark.sums.steps
-            self._progress.on_steps(self.mark.epochs + 1, steps, values[-1].loss, speed)
+            steps, samples, loss, correct, _ = self.mark.sums
+            accuracy = _number_or_none(correct / samples)
+            self._progress.on_steps(self.mark.epochs + 1, steps, loss / samples, accuracy, speed)
 
     def _not_finite(self, good: Mark, values: StepMetrics, fed: Fed) -> NotFinite:
         found = [] if math.isfinite(values.loss) else [f"the loss is {values.loss}"]

@@ -1,23 +1,27 @@
 """What a loop talks to: small protocols, implemented elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from qjax.train._learner import TrainState
 from qjax.train._results import EpochResult
 
-__all__ = ["Callback", "CheckpointSink", "CheckpointStore", "MetricSink", "ProgressSink"]
+__all__ = ["Callback", "CheckpointStore", "MetricSink", "ProgressSink"]
 
 
 class MetricSink(Protocol):
-    """Takes the rows of metrics, one per step and one (with step -1) per epoch."""
+    """Takes the rows of metrics, one per step and one (with step -1) per epoch.
+
+    One with `truncate(last_epoch, last_step)` is told where a run goes on: rows of later epochs
+    than `last_epoch` come again, but for those of steps up to `last_step`.
+    """
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Takes one row: column name to value."""
 
 
 class CheckpointStore(Protocol):
-    """Saves states with where they stand in an epoch, and restores them.
+    """Saves states with where they stand in an epoch, and restores them, one per step.
 
     `qjax.storage.CheckpointManager` is one.
     """
@@ -48,33 +52,35 @@ class CheckpointStore(Protocol):
     def wait(self) -> None:
         """Returns when all that was saved is on disk."""
 
+    def steps(self) -> Sequence[int]:
+        """Returns the steps whose states are saved, in ascending order."""
+        ...
+
+    def remove_after(self, step: int) -> None:
+        """Deletes the states of later steps, which a run that goes on from `step` takes again."""
+
     def restore(self, step: int | Literal["latest", "best"], *, like: Any) -> Any:
         """Returns an object with the state as `tree`, and with `info.metadata`."""
-
-
-class CheckpointSink(Protocol):
-    """Takes the state after each epoch and chooses what to save."""
-
-    def save(self, epoch: int, state: TrainState, *, final: bool) -> None:
-        """Takes the state after `epoch` epochs.
-
-        Args:
-            epoch: how many epochs are done.
-            state: the state then.
-            final: whether the loop ends with it, finished or not; it must then be saved.
-        """
 
 
 class ProgressSink(Protocol):
     """Shows how far a loop is."""
 
-    def on_steps(self, epoch: int, steps_done: int, loss: float, samples_per_second: float) -> None:
+    def on_steps(
+        self,
+        epoch: int,
+        steps_done: int,
+        loss: float,
+        accuracy: float | None,
+        samples_per_second: float,
+    ) -> None:
         """Called a few times a second.
 
         Args:
             epoch: the epoch under way, counted from 1.
             steps_done: steps of this epoch that are done.
-            loss: loss of the last of them.
+            loss: mean loss of their samples.
+            accuracy: their share of right answers, or None with a loss of your own.
             samples_per_second: speed since the last call.
         """
 

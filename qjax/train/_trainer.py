@@ -11,7 +11,7 @@ from qjax._checks import check_positive_int
 from qjax.errors import RunError
 from qjax.train._feed import ArrayFeed, Feed, is_arrays, make_feed
 from qjax.train._fit import mark_between_epochs
-from qjax.train._keeper import StoreKeeper, mark_of, snapshot
+from qjax.train._keeper import Keeper, mark_of, snapshot
 from qjax.train._learner import GradientNorms, Learner, Loss, TrainState
 from qjax.train._loop import Run, training
 from qjax.train._meter import Mark, Meter
@@ -30,7 +30,9 @@ class AsyncQuantumTrainer:
     """Trains a model: from a script by `fit`, inside a running event loop by `fit_async`.
 
     What is handed to `checkpoints` is exact: a run that is cut short at any step and resumed ends
-    with the same bits as one that never stopped. When an exception ends the loop, such as
+    with the same bits as one that never stopped. Resumed from an earlier step than the last one
+    saved, a run takes the place of the later one: its checkpoints are deleted, and its rows in
+    sinks that can, such as an `AsyncMetricsLogger`. When an exception ends the loop, such as
     Ctrl-C, a network that fails or a number that is not finite, the state after the last good
     step is saved before the exception leaves, and is `snapshot` as well.
 
@@ -178,6 +180,7 @@ class AsyncQuantumTrainer:
         _check_validation(validation, self._stopping)
         feed = make_feed(data, self._batch_size, self._seed, steps_per_epoch)
         mark = self._mark(resume, feed)
+        self._make_way(resume, mark)
         trainable = self.learner.trainable()
         pipeline = make_pipeline(self.learner, trainable, self._depth)
         meter = Meter(
@@ -190,7 +193,6 @@ class AsyncQuantumTrainer:
             progress=self._progress,
         )
         self._last = meter, feed
-        restored = mark.step if isinstance(resume, int | str) else None
         store = self._checkpoints
         return Run(
             learner=self.learner,
@@ -201,8 +203,25 @@ class AsyncQuantumTrainer:
             validation=validation,
             early_stopping=self._stopping,
             callbacks=self._callbacks,
-            keepers=() if store is None else (StoreKeeper(store, feed, restored),),
+            keeper=None if store is None else Keeper(store, feed),
         )
+
+    def _make_way(self, resume: Any, mark: Mark) -> None:
+        """Deletes what the run will do again, checkpoints first: they rely on the rows."""
+        store = self._checkpoints
+        if resume is None:
+            if store is not None and (steps := store.steps()):
+                raise RunError(
+                    "Argument `resume` must be given where `checkpoints` hold a run, here up to "
+                    f"step {steps[-1]}, but is None. Use resume='latest', or give a new run a "
+                    "folder of its own."
+                )
+            return
+        if store is not None:
+            store.remove_after(mark.step)
+        for sink in self._metrics:
+            if hasattr(sink, "truncate"):
+                sink.truncate(mark.epochs, mark.step)  # type: ignore[attr-defined]
 
     def _mark(self, resume: Any, feed: Feed) -> Mark:
         if resume is None:

@@ -9,7 +9,7 @@ import pytest
 
 from qjax.cli import _run, main
 from qjax.nn import models
-from qjax.train import FitResult, Learner, TrainState, fit
+from qjax.train import AsyncQuantumTrainer, FitResult, Learner, TrainState, fit
 from tests.cli.tiny import tiny
 
 SETTINGS = ("--model", "tiny", "--samples", "96", "--batch-size", "20", "--learning-rate", "0.05")
@@ -69,9 +69,17 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         states.append((state, result.state))
         return result
 
+    train = AsyncQuantumTrainer.fit
+
+    def recorded_train(self: AsyncQuantumTrainer, data: Any, *more: Any, resume: Any) -> FitResult:
+        result = train(self, data, *more, resume=resume)
+        states.append((resume, result.state))
+        return result
+
     with text.open("w") as out, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", out)
         patch.setattr(_run, "fit", recorded_fit)
+        patch.setattr(AsyncQuantumTrainer, "fit", recorded_train)
         with pytest.raises(SystemExit) as stopped:
             main([*arguments, "--run-dir", str(folder)])
     assert not stopped.value.code

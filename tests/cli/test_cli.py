@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 import time
@@ -126,21 +127,22 @@ class TestReporter:
     def test_bar_on_a_terminal(self) -> None:
         out = io.StringIO()
         reporter = Reporter(Console(file=out, force_terminal=True, width=120))
-        with reporter.training(2, 0, 5):
-            reporter.on_steps(1, 3, 0.7, 999.0)
+        with reporter.training(epochs=2, steps_per_epoch=5, steps_done=0):
+            reporter.on_steps(1, 3, 0.7, 0.5, 999.0)
             reporter.on_epoch(self.ROW)
-            reporter.on_steps(2, 5, 0.3, 999.0)
-        text = out.getvalue()
+            reporter.on_steps(2, 5, 0.3, 0.75, 999.0)
+        text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
         assert "compiling the first step" in text
         assert "10/10" in text
-        assert "loss 0.3000  999 circuits/s" in text
-        assert "accuracy" not in text
+        assert "loss 0.3000  accuracy 0.750  999 circuits/s" in text
+        assert re.search(r"0:00:0\d 0:00:00", text)  # time that has passed, time that is left
+        assert "accuracy 0.250" not in text  # the line of an epoch
 
     def test_lines_elsewhere(self) -> None:
         out = io.StringIO()
         reporter = Reporter(Console(file=out, force_terminal=False, width=40))
-        with reporter.training(12, 0, 5):
-            reporter.on_steps(1, 3, 0.7, 999.0)
+        with reporter.training(epochs=12, steps_per_epoch=5, steps_done=0):
+            reporter.on_steps(1, 3, 0.7, 0.5, 999.0)
             reporter.on_epoch(self.ROW)
         assert out.getvalue() == "epoch  1/12  loss 0.5000  accuracy 0.250  1,234 circuits/s\n"
 

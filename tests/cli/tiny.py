@@ -12,9 +12,9 @@ from typing import Any
 
 from flax import nnx
 
-from qjax.cli import _run, main
+from qjax.cli import _run_directory, main
 from qjax.nn import DecodingLayer, QuantumFeatureExtractor, models
-from qjax.storage import AsyncMetricsLogger
+from qjax.storage import AsyncMetricsLogger, CheckpointManager
 
 
 def tiny(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
@@ -36,7 +36,7 @@ def kill_before(step: int) -> None:
         write(self, row)
 
     AsyncMetricsLogger.write = write_or_die
-    _run.RunCheckpoints = partial(_run.RunCheckpoints, every=2, least=0.0)
+    _run_directory.CheckpointManager = partial(CheckpointManager, every_epochs=2)
 
 
 if __name__ == "__main__":

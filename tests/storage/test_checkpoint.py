@@ -20,7 +20,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from qjax.errors import RunError
-from qjax.storage import _arrays, _place, list_checkpoints, prune_checkpoints, remove_unfinished
+from qjax.storage import CheckpointManager, _arrays, _place, list_checkpoints
 from qjax.storage import save_checkpoint as save_by_name
 from qjax.storage._checkpoint import inspect_checkpoints, load_checkpoint
 
@@ -315,9 +315,9 @@ class TestStores:
 
     def test_round_trip(self, store: Any) -> None:
         assert list_checkpoints(store) == []
-        for step in (5, 6, 7):
-            save_by_name(store, step, self.TREE, epoch=step)
-        prune_checkpoints(store, 2)
+        with CheckpointManager(store, keep_last=2, asynchronous=False) as manager:
+            for step in (5, 6, 7):
+                manager.save(step, self.TREE, epoch=step)
         assert list_checkpoints(store) == [6, 7]
         restored = load_checkpoint(store, epoch=6, like=self.TREE)
         assert restored.step == 6
@@ -344,7 +344,7 @@ class TestStores:
         sync(store.delete("step-000000002/manifest.json"))
         assert list_checkpoints(store) == [1]
         assert load_checkpoint(store).step == 1
-        remove_unfinished(store)
+        CheckpointManager(store).close()
         assert sync(self.keys(store, "step-000000002")) == []
         assert list_checkpoints(store) == [1]
         save_by_name(store, 2, {"other": np.zeros(1)})
@@ -447,21 +447,13 @@ class TestChoice:
         with pytest.raises(RunError, match="`metadata` must hold JSON values, but Object of type"):
             save_checkpoint(tmp_path, 1, {}, {"a": np.zeros(1)})
 
-    def test_prune(self, tmp_path: Path) -> None:
-        prune_checkpoints(tmp_path, 2)
-        assert list_checkpoints(tmp_path) == [30, 100]
-        assert len(os.listdir(tmp_path)) == 2
-        with pytest.raises(RunError, match="`keep` must be at least 1, but is 0"):
-            prune_checkpoints(tmp_path, 0)
-
     def test_unfinished_folders_do_not_count(self, tmp_path: Path) -> None:
         unfinished = tmp_path / ".step-000000200.0123abcd.tmp"
         shutil.copytree(tmp_path / "step-000000100", unfinished)
         assert load_checkpoint(tmp_path).step == 100
-        remove_unfinished(tmp_path)
+        CheckpointManager(tmp_path).close()
         assert list_checkpoints(tmp_path) == [2, 30, 100]
         assert not unfinished.exists()
-        remove_unfinished(tmp_path / "nowhere")
 
 
 class TestMismatch:

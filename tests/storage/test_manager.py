@@ -130,6 +130,38 @@ class TestSaving:
         with CheckpointManager(tmp_path, every_epochs=4) as manager:
             assert [epoch for epoch in range(13) if manager.is_due(epoch)] == [4, 8, 12]
 
+    def test_is_due_when_the_last_save_is_long_ago(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = [0.0]
+        monkeypatch.setattr(_manager.time, "monotonic", lambda: now[0])
+        with CheckpointManager(tmp_path, every_seconds=60, asynchronous=False) as manager:
+            now[0] = 59.0
+            assert [manager.is_due(epoch) for epoch in (9, 10)] == [False, True]
+            now[0] = 60.0
+            assert manager.is_due(9)
+            manager.save(1, TREE)
+            assert not manager.is_due(9)
+
+    def test_what_must_come_first_comes_before_each_write(self, tmp_path: Path) -> None:
+        seen: list[list[int]] = []
+        manager = CheckpointManager(tmp_path, before_commit=lambda: seen.append(steps_of(manager)))
+        with manager:
+            for step in (1, 2):
+                manager.save(step, TREE)
+                manager.wait()
+        assert seen == [[], [1]]
+
+    def test_if_that_fails_nothing_is_written(self, tmp_path: Path) -> None:
+        def refuse() -> None:
+            raise RunError("no room for metrics")
+
+        with CheckpointManager(tmp_path, before_commit=refuse) as manager:
+            manager.save(1, TREE)
+            with pytest.raises(RunError, match="no room for metrics"):
+                manager.wait()
+            assert manager.steps() == []
+
     def test_on_a_store_in_memory(self) -> None:
         store = MemoryStore()
         with CheckpointManager(store, keep_last=2, keep_best=0) as manager:
@@ -450,6 +482,38 @@ if os.fork() == 0:
     print(os.getpid(), flush=True)
 signal.pause()
 """
+
+
+class TestRemoveAfter:
+    def test_later_ones_go_whatever_keeps_them(self, tmp_path: Path) -> None:
+        with CheckpointManager(tmp_path, keep_last=9) as manager:
+            for step in range(1, 6):
+                manager.save(step, TREE, metrics={"val_loss": 1 / step}, keep=step == 4)
+                manager.wait()
+            manager.save(6, TREE)  # perhaps not written yet
+            manager.remove_after(3)
+            assert manager.steps() == [1, 2, 3]
+            assert manager.restore("best").info.step == 3
+            manager.save(4, {**TREE, "step": np.int32(9)})
+            manager.wait()
+            assert manager.restore(like=TREE).tree["step"] == 9
+            manager.remove_after(0)
+            assert manager.steps() == []
+
+    def test_the_last_goes_first(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        order = []
+        remove = _place._Folder.remove
+
+        def recorded(place: Any, step: int) -> None:
+            order.append(step)
+            remove(place, step)
+
+        monkeypatch.setattr(_place._Folder, "remove", recorded)
+        with CheckpointManager(tmp_path, keep_last=9, asynchronous=False) as manager:
+            for step in range(1, 6):
+                manager.save(step, TREE)
+            manager.remove_after(2)
+        assert order == [5, 4, 3]
 
 
 class TestOneWriter:

@@ -19,7 +19,7 @@ from qjax.errors import RunError
 from qjax.storage import (
     METRICS_SCHEMA,
     METRICS_VERSION,
-    MetricsWriter,
+    AsyncMetricsLogger,
     _files,
     _metrics,
     read_metrics,
@@ -35,8 +35,13 @@ def row(epoch: int, step: int) -> dict[str, float]:
     return {"epoch": epoch, "step": step, "train_loss": epoch + step / 8}
 
 
+def open_logger(folder: Path | str) -> AsyncMetricsLogger:
+    """One that commits when it is told to and at its end."""
+    return AsyncMetricsLogger(folder, flush_seconds=1e9, hardware=False)
+
+
 def write(folder: Path | str, *parts: list[tuple[int, int]]) -> None:
-    with MetricsWriter(folder) as metrics:
+    with open_logger(folder) as metrics:
         for part in parts:
             for epoch, step in part:
                 metrics.write(row(epoch, step))
@@ -90,7 +95,7 @@ class TestRoundTrip:
             "memory_mb": 300.0,
             "device_memory_mb": 1e4,
         }
-        with MetricsWriter(tmp_path) as metrics:
+        with open_logger(tmp_path) as metrics:
             metrics.write(full)
         assert read_metrics(tmp_path).schema == METRICS_SCHEMA
         assert read_metrics(tmp_path).to_pylist() == [full]
@@ -114,9 +119,9 @@ class TestRoundTrip:
         assert part_names(tmp_path) == ["part-000000.parquet"]
 
     def test_two_writers_at_once_are_refused(self, tmp_path: Path) -> None:
-        with MetricsWriter(tmp_path), pytest.raises(RunError, match="must have one writer"):
-            MetricsWriter(tmp_path)
-        MetricsWriter(tmp_path).close()
+        with open_logger(tmp_path), pytest.raises(RunError, match="must have one writer"):
+            open_logger(tmp_path)
+        open_logger(tmp_path).close()
 
     def test_more_than_a_million_parts_stay_in_order(self, tmp_path: Path) -> None:
         write_parts(tmp_path, [(1, 1)])
@@ -155,7 +160,7 @@ class TestColumns:
         assert set(design.split()) <= set(METRICS_SCHEMA.names)
 
     def test_free_columns_of_numbers_and_strings(self, tmp_path: Path) -> None:
-        with MetricsWriter(tmp_path) as metrics:
+        with open_logger(tmp_path) as metrics:
             metrics.write({"epoch": 1, "step": 1})
             metrics.write({"epoch": 1, "step": 2, "rate": 1, "note": "warm", "skipped": None})
             metrics.write({"epoch": 1, "step": 3, "rate": True})
@@ -165,17 +170,17 @@ class TestColumns:
         assert table["note"].to_pylist() == [None, "warm", None]
 
     def test_free_columns_outlive_the_writer(self, tmp_path: Path) -> None:
-        with MetricsWriter(tmp_path) as metrics:
+        with open_logger(tmp_path) as metrics:
             metrics.write({"epoch": 1, "step": 1, "note": "a", "rate": 0.5})
         with (
-            MetricsWriter(tmp_path) as metrics,
+            open_logger(tmp_path) as metrics,
             pytest.raises(RunError, match="Column `note` of `row` must hold a string, but holds 3"),
         ):
             metrics.write({"epoch": 1, "step": 2, "note": 3})
 
     def test_parts_with_other_free_columns(self, tmp_path: Path) -> None:
         write_parts(tmp_path, [(1, 1)])
-        with MetricsWriter(tmp_path) as metrics:
+        with open_logger(tmp_path) as metrics:
             metrics.write({"epoch": 1, "step": 2, "rate": 0.5})
         assert read_metrics(tmp_path)["rate"].to_pylist() == [None, 0.5]
 
@@ -366,7 +371,7 @@ class TestRemote:
         self, url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         memory = pytest.importorskip("fsspec.implementations.memory")
-        metrics = MetricsWriter(url)
+        metrics = open_logger(url)
         metrics.write(row(1, 1))
 
         def refuse(*_: object) -> None:
@@ -390,26 +395,13 @@ class TestRemote:
 
 
 class TestFlush:
-    def test_after_so_many_rows(self, tmp_path: Path) -> None:
-        metrics = MetricsWriter(tmp_path, flush_seconds=1e9, max_rows=3)
-        for step in range(1, 8):
-            metrics.write(row(1, step))
-        assert steps(tmp_path) == [1, 2, 3, 4, 5, 6]
-        metrics.close()
-        assert steps(tmp_path) == [1, 2, 3, 4, 5, 6, 7]
-
-    def test_after_so_long(self, tmp_path: Path) -> None:
-        metrics = MetricsWriter(tmp_path, flush_seconds=0)
-        metrics.write(row(1, 1))
-        assert steps(tmp_path) == [1]
-
     def test_without_rows(self, tmp_path: Path) -> None:
-        MetricsWriter(tmp_path).close()
+        open_logger(tmp_path).close()
         assert read_metrics(tmp_path).num_rows == 0
 
     def test_on_the_way_out_of_an_exception(self, tmp_path: Path) -> None:
         def write_and_fail() -> None:
-            with MetricsWriter(tmp_path) as metrics:
+            with open_logger(tmp_path) as metrics:
                 metrics.write(row(1, 1))
                 raise KeyError
 
@@ -442,8 +434,31 @@ class TestTruncate:
 
     def test_while_another_writes_is_refused(self, tmp_path: Path) -> None:
         write(tmp_path, *self.PARTS)
-        with MetricsWriter(tmp_path), pytest.raises(RunError, match="must have one writer"):
+        with open_logger(tmp_path), pytest.raises(RunError, match="must have one writer"):
             truncate_metrics(tmp_path, 1)
+
+    @pytest.mark.parametrize("write", [write, write_parts])
+    def test_with_the_logger_open(self, tmp_path: Path, write: Callable[..., None]) -> None:
+        write(tmp_path, [(1, 1), (1, 2)], [(1, -1), (2, 3)], [(2, 4), (2, -1)])
+        with open_logger(tmp_path) as metrics:
+            metrics.log(row(3, 5))  # not committed yet
+            metrics.truncate(1, 3)
+            assert steps(tmp_path) == [1, 2, -1, 3]
+            metrics.log(row(2, 4))
+            metrics.truncate(9)
+            metrics.truncate(0)
+            assert steps(tmp_path) == [] and part_names(tmp_path) == []
+            metrics.log({**row(1, 1), "note": "again"})
+        assert steps(tmp_path) == [1]
+
+    def test_what_was_dropped_stays_told(self, tmp_path: Path) -> None:
+        parts = MetricParts(tmp_path, part_rows=1)
+        parts.commit(parts.columns.as_table([row(1, 1)]), dropped=2)
+        parts.commit(parts.columns.as_table([row(2, 2)]), dropped=3)
+        parts.truncate(1)
+        parts.commit(parts.columns.as_table([row(2, 2)]), dropped=3)
+        assert dropped_rows(read_metrics(tmp_path)) == 3
+        assert steps(tmp_path) == [1, 2]
 
     def test_a_reader_meanwhile_reads_what_is_left(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -484,7 +499,7 @@ class TestDamage:
         part(tmp_path, 0).write_bytes(b"half")
         for _ in range(2):  # the first one has let go of the lock
             with pytest.raises(RunError, match=r"part-000000\.parquet` is damaged"):
-                MetricsWriter(tmp_path)
+                open_logger(tmp_path)
 
     def test_newer_format(self, tmp_path: Path) -> None:
         write(tmp_path, [(1, 1)])
@@ -514,7 +529,7 @@ class TestDamage:
     def test_full_disk_keeps_the_rows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
     ) -> None:
-        metrics = MetricsWriter(tmp_path)
+        metrics = open_logger(tmp_path)
         metrics.write(row(1, 1))
         metrics.flush()
         metrics.write(row(1, 2))
@@ -535,7 +550,7 @@ class TestDamage:
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(RunError, match="metrics.*` could not be written: Not a directory"):
-            MetricsWriter(tmp_path / "file")
+            open_logger(tmp_path / "file")
 
 
 def golden_row(epoch: int, step: int) -> dict[str, Any]:
@@ -604,6 +619,6 @@ class TestGolden:
 
     def test_version_1_goes_on(self, tmp_path: Path) -> None:
         folder = shutil.copytree(GOLDEN / "metrics-v1", tmp_path / "run")
-        with MetricsWriter(folder) as metrics:
+        with open_logger(folder) as metrics:
             metrics.write({**row(3, 5), "rate": 0.5})
         assert steps(folder) == [1, 2, -1, 3, 4, -1, 5]

@@ -59,6 +59,12 @@ class MemoryStore:
     def wait(self) -> None:
         self.waits += 1
 
+    def steps(self) -> list[int]:
+        return sorted(self.saved)
+
+    def remove_after(self, step: int) -> None:
+        self.saved = {saved: state for saved, state in self.saved.items() if saved <= step}
+
     def restore(self, step: Any, *, like: Any) -> Any:
         chosen = max(self.saved) if step == "latest" else step
         tree, text, *_ = self.saved[chosen]
@@ -67,7 +73,7 @@ class MemoryStore:
 
 
 class Rows:
-    """A sink that keeps the rows; it may raise at a chosen step."""
+    """A sink that keeps the rows; it may raise at a chosen step, whose row it then lacks."""
 
     def __init__(self, stop_at: int | None = None, error: type[BaseException] = OSError) -> None:
         self.rows: list[Mapping[str, Any]] = []
@@ -78,6 +84,11 @@ class Rows:
             self.stop_at = None
             raise self.error
         self.rows.append(row)
+
+    def truncate(self, last_epoch: int, last_step: int) -> None:
+        self.rows = [
+            row for row in self.rows if row["epoch"] <= last_epoch or 0 < row["step"] <= last_step
+        ]
 
     @property
     def steps(self) -> list[Mapping[str, Any]]:

@@ -19,22 +19,22 @@ STEPS = 6  # per epoch
 
 
 class Recorder:
-    """Every sink at once; it may raise at a chosen call."""
+    """Every sink at once."""
 
     def __init__(self) -> None:
         self.rows: list[Mapping[str, Any]] = []
-        self.saved: list[tuple[int, bool, TrainState]] = []
         self.shown: list[tuple[int, int]] = []
+        self.means: list[tuple[float, float]] = []
         self.epochs: list[int] = []
 
     def write(self, row: Mapping[str, Any]) -> None:
         self.rows.append(row)
 
-    def save(self, epoch: int, state: TrainState, *, final: bool) -> None:
-        self.saved.append((epoch, final, state))
-
-    def on_steps(self, epoch: int, steps_done: int, loss: float, samples_per_second: float) -> None:
+    def on_steps(
+        self, epoch: int, steps_done: int, loss: float, accuracy: float, samples_per_second: float
+    ) -> None:
         self.shown.append((epoch, steps_done))
+        self.means.append((loss, accuracy))
 
     def on_epoch(self, row: Mapping[str, Any]) -> None:
         self.epochs.append(row["epoch"])
@@ -143,18 +143,13 @@ class TestSinks:
         assert recorder.rows[0]["step"] == STEPS + 1
         assert recorder.rows[0]["epoch"] == 2
 
-    def test_checkpoints(self, learner: Learner) -> None:
-        recorder = Recorder()
-        result = run(learner, 3, checkpoints=recorder)
-        assert [entry[:2] for entry in recorder.saved] == [(1, False), (2, False), (3, True)]
-        assert_same_bits(recorder.saved[-1][2], result.state)
-
     def test_progress(self, learner: Learner) -> None:
         recorder = Recorder()
-        run(learner, 2, progress=recorder)
+        last = run(learner, 2, progress=recorder).epochs[-1]
         assert recorder.epochs == [1, 2]
         assert recorder.shown[0] == (1, 1)
         assert recorder.shown[-1] == (2, STEPS)
+        assert recorder.means[-1] == (last.train_loss, last.train_accuracy)
 
     def test_progress_stays_live(self, learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(_meter, "REPORT_SECONDS", 0.0)
@@ -174,39 +169,24 @@ class TestSinks:
 
 class TestGuard:
     @pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "nan|inf")])
-    def test_names_epoch_and_step_and_saves_the_last_good_state(
-        self, value: float, shown: str
-    ) -> None:
+    def test_names_epoch_and_step(self, value: float, shown: str) -> None:
         # The step after two whole epochs meets the bad value: the data change under the loop.
         learner = Learner(Waves(nnx.Rngs(0)), optax.adam(0.02))
         x = X.copy()
-        recorder = Recorder()
 
-        def save(epoch: int, state: TrainState, *, final: bool) -> None:
-            recorder.saved.append((epoch, final, state))
-            if epoch == 2 and not final:
-                x[:] = value
+        class Spoiling(Recorder):
+            def on_epoch(self, row: Mapping[str, Any]) -> None:
+                if row["epoch"] == 2:
+                    x[:] = value
 
-        recorder.save = save  # type: ignore[method-assign]
         message = (
             rf"stopped: the loss is ({shown}) in epoch 3, step 13; the gradient of layer 'head' is "
             r"the first that is not finite \(then '\(model\)'\); the inputs of this batch hold NaN "
             r"or infinity\. Lower the learning rate"
         )
+        more: Any = {"metrics": (recorder := Spoiling()), "progress": recorder, **SETTINGS}
         with pytest.raises(RunError, match=message):
-            fit(
-                learner,
-                learner.start(),
-                x,
-                Y,
-                epochs=5,
-                checkpoints=recorder,
-                metrics=recorder,
-                **SETTINGS,
-            )
-        epoch, final, state = recorder.saved[-1]
-        assert (epoch, final) == (2, True)
-        assert_same_bits(state, run(learner, 2).state)
+            fit(learner, learner.start(), x, Y, epochs=5, **more)
         assert recorder.rows[-1]["step"] == 13
 
     def test_gradient(self) -> None:
@@ -220,16 +200,3 @@ class TestGuard:
             match=r"layer '\(model\)' is the first that is not finite in epoch 1, step 1\.",
         ):
             run(learner, 1)
-
-    def test_interrupt_saves_the_start_of_the_epoch(self, learner: Learner) -> None:
-        class Interrupting(Recorder):
-            def write(self, row: Mapping[str, Any]) -> None:
-                if row["step"] == STEPS + 3:
-                    raise KeyboardInterrupt
-
-        recorder = Interrupting()
-        with pytest.raises(KeyboardInterrupt):
-            run(learner, 3, metrics=recorder, checkpoints=recorder)
-        epoch, final, state = recorder.saved[-1]
-        assert (epoch, final) == (1, True)
-        assert_same_bits(run(learner, 3, state).state, run(learner, 3).state)

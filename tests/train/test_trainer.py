@@ -252,11 +252,73 @@ class TestResume:
         again = trainer(checkpoints=store).fit((X, Y), resume="latest")
         assert_same_bits(again.state, whole[0].state)
 
+    def test_control_c_in_a_sink_leaves_no_doubt_about_its_row(self) -> None:
+        class Pressed(Rows):
+            def write(self, row: Any) -> None:
+                if row["step"] == STEPS + 2:
+                    signal.raise_signal(signal.SIGINT)
+                super().write(row)
+
+        rows = Pressed()
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                trainer(checkpoints=(store := MemoryStore()), metrics=rows).fit((X, Y))
+            assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert [row["step"] for row in rows.steps] == list(range(1, max(store.saved) + 1))
+
+    def test_control_c_pressed_twice_ends_a_sink_that_hangs(self) -> None:
+        class Hanging(Rows):
+            def write(self, row: Any) -> None:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+                raise AssertionError("it goes on")
+
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                trainer(metrics=Hanging()).fit((X, Y))
+        finally:
+            signal.signal(signal.SIGINT, before)
+
     def test_nothing_is_saved_twice(self) -> None:
         store = MemoryStore()
         trainer(checkpoints=store).fit((X, Y))
         again = trainer(checkpoints=store).fit((X, Y), resume="latest")
         assert again.epochs == [] and list(store.saved) == [6, 12, 18]
+
+    def test_from_an_earlier_step_takes_the_place_of_what_came_after(
+        self, whole: tuple[FitResult, list[Any]]
+    ) -> None:
+        store, rows = MemoryStore(), Rows()
+        trainer(checkpoints=store, metrics=rows).fit((X, Y), (X, Y))
+        seen = []
+
+        class Look(Told):
+            def on_step(self, row: Any) -> None:
+                seen.append((list(store.saved), rows.rows[-2]["step"]))
+
+        again = trainer(checkpoints=store, metrics=rows, callbacks=[Look()])
+        again.fit((X, Y), (X, Y), resume=STEPS)
+        assert seen[0] == ([STEPS], -1)  # the row of the first epoch is the last that is left
+        assert list(store.saved) == [6, 12, 18]
+        assert_same_bits(store.saved[18][0], whole[0].state)
+        measured = {"batch_time_ms", "throughput_samples_per_sec"}
+        ours, theirs = (
+            [{k: v for k, v in row.items() if k not in measured} for row in each]
+            for each in (rows.rows, whole[1])
+        )
+        assert ours == theirs
+
+    def test_new_run_where_there_is_one(self) -> None:
+        store = MemoryStore()
+        trainer(checkpoints=store, epochs=1).fit((X, Y))
+        message = "must be given where `checkpoints` hold a run, here up to step 6, but is None"
+        with pytest.raises(RunError, match=message):
+            trainer(checkpoints=store).fit((X, Y))
+        assert list(store.saved) == [6]
 
     def test_failing_store_is_told_with_the_error(self) -> None:
         class Full(MemoryStore):
