@@ -68,6 +68,10 @@ def train(
         Path | None,
         typer.Option(help="Go on from this run directory, with its options.", metavar="RUN_DIR"),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Write a timeline of the loop: a picture and a trace."),
+    ] = False,
 ) -> None:
     """Train a classifier and compare it with a linear model and with frozen angles."""
     given = {
@@ -89,7 +93,7 @@ def train(
     from qjax.cli import _run
 
     try:
-        _run.train(options, run_dir, resume, Console(), context.obj)
+        _run.train(options, run_dir, resume, Console(), context.obj, profile=profile)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -1,0 +1,76 @@
+"""What endpoints share: the body of a request, its key, and the answers."""
+
+import json
+from typing import Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+
+from qjax.ionq.emulator._emulator import Emulator
+from qjax.ionq.emulator._errors import HttpError
+
+__all__ = ["check_key", "emulator_of", "integer_of", "json_body", "reply"]
+
+_LARGEST_BODY = 10 * 1000 * 1000
+
+
+def emulator_of(request: Request) -> Emulator:
+    """The emulator that a request is for."""
+    return request.app.state.emulator
+
+
+def check_key(request: Request) -> None:
+    """Raises unless the request carries a key; any key is as good as any other.
+
+    Raises:
+        HttpError: of status 401.
+    """
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme != "apiKey" or not key.strip():
+        raise HttpError(401)
+
+
+async def json_body(request: Request, *, default: Any = None) -> Any:
+    """The body of a request, read as JSON whatever it says it is.
+
+    Args:
+        request: that is read.
+        default: what an empty body stands for; an error if None.
+
+    Raises:
+        HttpError: of status 413 if it is too large, 400 if it is no JSON.
+    """
+    data = bytearray()
+    try:
+        async for chunk in request.stream():
+            data += chunk
+            if len(data) > _LARGEST_BODY:
+                raise HttpError(413, f"Payload content length greater than {_LARGEST_BODY} bytes.")
+    except ClientDisconnect:
+        raise HttpError(400, "The request ended early.") from None
+    if not data.strip():
+        if default is None:
+            raise HttpError(400, '"value" must be of type object', ("value",))
+        return default
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        raise HttpError(400, "Invalid request payload JSON format") from None
+
+
+def integer_of(text: str | None, name: str, default: int, most: int) -> int:
+    """A number of a query string, from 1 to `most`.
+
+    Raises:
+        HttpError: of status 400, if it is none.
+    """
+    if text is None:
+        return default
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise HttpError(400, f'"{name}" must be between 1 and {most}', (name,))
+    return int(text)
+
+
+def reply(data: Any, status: int = 200) -> JSONResponse:
+    """An answer in JSON."""
+    return JSONResponse(data, status)

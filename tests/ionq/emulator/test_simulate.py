@@ -1,0 +1,137 @@
+"""Probabilities and shots against the NumPy oracle."""
+
+import numpy as np
+import pytest
+
+import qjax as qj
+from qjax import qasm
+from qjax.ionq import GPI2, MS, NOISE_MODELS
+from qjax.ionq.emulator import _simulate
+from qjax.ionq.emulator._measured import defer
+from qjax.ionq.emulator._simulate import exact_outcomes, sample_shots
+from tests.support import oracle
+
+pytestmark = pytest.mark.usefixtures("x64")
+pytest.importorskip("starlette")
+
+SHOTS = 20_000
+ASYMMETRIC = qj.Circuit(3, [qj.X(0), qj.RY(0.6, 1), qj.CX(1, 2)])
+
+
+def little_endian(vector: np.ndarray) -> np.ndarray:
+    """Probabilities by the integer whose bit i is qubit i."""
+    n = int(np.log2(len(vector)))
+    return vector.reshape((2,) * n).transpose().reshape(-1)
+
+
+def close(found: list[int], wanted: np.ndarray) -> None:
+    """Frequencies within five standard errors of every probability."""
+    counts = np.bincount(found, minlength=len(wanted))
+    error = np.sqrt(np.maximum(wanted * (1 - wanted), 1e-9) / len(found))
+    assert np.all(abs(counts / len(found) - wanted) < 5 * error + 1e-12)
+
+
+def test_exact_outcomes():
+    ops = oracle.from_circuit(ASYMMETRIC)
+    wanted = little_endian(oracle.probabilities(oracle.statevector(3, ops)))
+    found = exact_outcomes(ASYMMETRIC)
+    assert list(found) == ["1", "7"]
+    np.testing.assert_allclose([found["1"], found["7"]], wanted[[1, 7]], atol=1e-12)
+
+
+def test_shots_follow_the_probabilities_and_the_seed():
+    first, again = (sample_shots(ASYMMETRIC, SHOTS, 3).all for _ in range(2))
+    assert first == again
+    assert first != sample_shots(ASYMMETRIC, SHOTS, 4).all
+    ops = oracle.from_circuit(ASYMMETRIC)
+    close(first, little_endian(oracle.probabilities(oracle.statevector(3, ops))))
+
+
+class TestNoise:
+    CIRCUIT = qj.Circuit(2, [GPI2(0.1, 0), MS(0, 0.3, 0.25, 0, 1), GPI2(0.4, 1)] * 3)
+    # Ten times the noise, so that it shows in a few thousand shots.
+    MODEL = qj.NoiseModel().after("GPI2", qj.Depolarizing, 0.03).after("MS", qj.Depolarizing, 0.1)
+
+    def wanted(self) -> np.ndarray:
+        noisy = qj.insert_noise(self.CIRCUIT, self.MODEL)
+        return little_endian(np.asarray(qj.probabilities(noisy)))
+
+    def test_density_matrix(self):
+        close(sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all, self.wanted())
+
+    def test_trajectories_agree_with_the_density_matrix(self, monkeypatch):
+        monkeypatch.setattr(_simulate, "_LARGEST_DENSITY", 0)
+        found = sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all
+        close(found, self.wanted())
+        assert found == sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all
+
+    def test_the_check_sees_missing_noise(self):
+        with pytest.raises(AssertionError):
+            close(sample_shots(self.CIRCUIT, SHOTS, 5).all, self.wanted())
+
+    def test_a_circuit_without_native_gates_has_no_noise(self):
+        bell = qj.Circuit(2, [qj.H(0), qj.CX(0, 1)])
+        found = sample_shots(bell, 100, 1, noise=NOISE_MODELS["aria-1"]).all
+        assert set(found) == {0, 3}
+
+
+class TestMeasurements:
+    TEXT = """OPENQASM 3.0;
+    include "stdgates.inc";
+    qubit[2] q; bit[3] c; bit d;
+    ry(1.1) q[0];
+    c[0] = measure q[0];
+    if (c[0]) { x q[1]; } else { ry(0.4) q[1]; }
+    reset q[0];
+    c[2] = measure q[1];
+    h q[1];
+    d = measure q[1];
+    """
+
+    def joint(self) -> dict[tuple[int, int, int], float]:
+        """Probability of (c, d, all) by hand: c[0], then c[2], then d on the turned qubit."""
+        one = np.sin(0.55) ** 2
+        flipped = np.sin(0.2) ** 2
+        found: dict[tuple[int, int, int], float] = {}
+        for first, second, chance in (
+            (1, 1, one), (0, 1, (1 - one) * flipped), (0, 0, (1 - one) * (1 - flipped)),
+        ):  # fmt: skip
+            for last in (0, 1):
+                found[first + 4 * second, last, 2 * last] = chance / 2
+        return found
+
+    def outcomes(self, noise: qj.NoiseModel | None = None) -> dict[tuple[int, int, int], float]:
+        program = qasm.parse_program(self.TEXT)
+        drawn = sample_shots(program.circuit, SHOTS, 2, noise=noise, registers=program.registers)
+        rows = list(zip(drawn.registers["c"], drawn.registers["d"], drawn.all, strict=True))
+        return {row: rows.count(row) / SHOTS for row in set(rows)}
+
+    def check(self, found: dict[tuple[int, int, int], float]) -> None:
+        wanted = self.joint()
+        assert set(found) == set(wanted)
+        for row, chance in wanted.items():
+            assert abs(found[row] - chance) < 5 * np.sqrt(chance / SHOTS)
+
+    def test_registers(self):
+        self.check(self.outcomes())
+
+    @pytest.mark.parametrize("largest", [0, 8])
+    def test_noise_of_strength_zero_changes_nothing(self, largest, monkeypatch):
+        monkeypatch.setattr(_simulate, "_LARGEST_DENSITY", largest)
+        self.check(self.outcomes(qj.NoiseModel().after("all", qj.Depolarizing, 0.0)))
+
+    @pytest.mark.parametrize("largest", [0, 8])
+    def test_noise_after_a_conditioned_gate_is_conditioned(self, largest, monkeypatch):
+        """A full flip by X of the target happens exactly where the gate does."""
+        monkeypatch.setattr(_simulate, "_LARGEST_DENSITY", largest)
+        text = "OPENQASM 3.0; qubit[2] q; bit c; h q[0]; c = measure q[0]; if (c) { x q[1]; }"
+        circuit = qasm.parse(text)
+        model = qj.NoiseModel().after("X", qj.Depolarizing, 0.75)
+        found = sample_shots(circuit, SHOTS, 7, noise=model).all
+        close(found, np.array([0.5, 0.25, 0.0, 0.25]))
+
+    def test_a_last_measurement_needs_no_qubit(self):
+        circuit = qj.Circuit(1, [qj.H(0), qj.Measure(0, "m")])
+        deferred = defer(circuit, resets=True)
+        assert deferred.circuit.num_qubits == 1
+        assert deferred.outcomes == {"m": 0}
