@@ -82,7 +82,7 @@ def _difference(
     native, frames = program.evaluate(values, np)
     found = states
     for operation in native.operations:
-        found = _apply(found, _matrix(operation), operation.qubits, n)
+        found = _apply(found, _native_matrix(operation), operation.qubits, n)
     for qubit, frame in enumerate(np.asarray(frames)):
         turn = np.diag(np.exp(np.array([-1j, 1j]) * np.pi * frame))
         found = _apply(found, turn, (qubit,), n)
@@ -114,6 +114,20 @@ def _matrix(operation: Operation) -> np.ndarray:
     for _ in operation.controls:
         matrix = controlled(matrix)
     return matrix
+
+
+def _native_matrix(operation: Operation) -> np.ndarray:
+    """The definition once more, so that the gates' own matrices are not taken on trust."""
+    numbers = [float(number) for number in operation.params]
+    if operation.name == "ZZ":
+        return np.diag(np.exp(-1j * np.pi * numbers[0] * np.array([1, -1, -1, 1])))
+    axes = [
+        np.array([[0, np.exp(-2j * np.pi * p)], [np.exp(2j * np.pi * p), 0]]) for p in numbers[:2]
+    ]
+    if operation.name == "GPI":
+        return axes[0]
+    generator, turns = (axes[0], 0.25) if operation.name == "GPI2" else (np.kron(*axes), numbers[2])
+    return np.cos(np.pi * turns) * np.eye(len(generator)) - 1j * np.sin(np.pi * turns) * generator
 
 
 def _apply(
