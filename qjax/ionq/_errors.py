@@ -92,6 +92,7 @@ class ApiError(IonQError):
         request_id: the service's name for the request, if it gave one.
         retryable: whether the same call may succeed if it is made again later.
         retry_after: seconds after which the service asked to come back, if it did.
+        tries: how often the request was sent.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class ApiError(IonQError):
     ):
         super().__init__(message)
         self.status, self.request_id = status, request_id
-        self.retryable, self.retry_after = retryable, retry_after
+        self.retryable, self.retry_after, self.tries = retryable, retry_after, 1
 
     def __reduce__(self):
         return _rebuild, (type(self), self.args, self.__dict__)

@@ -7,6 +7,7 @@ httpx, and the frames below them, hold the request with its Authorization header
 import asyncio
 import json
 from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn
@@ -37,13 +38,14 @@ class Timeouts(NamedTuple):
     write: float = 30.0
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     """What came back, with the headers that matter."""
 
     method: str
     path: str
     status: int
-    content: bytes
+    content: bytes = field(repr=False)
     content_type: str
     request_id: str | None
     retry_after: str | None

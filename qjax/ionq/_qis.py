@@ -6,8 +6,11 @@ other gates; all of them are read.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isfinite, pi
 from typing import Any
+
+import numpy as np
 
 import qjax.circuit as qc
 from qjax.circuit import Operation, Step
@@ -137,7 +140,7 @@ def _rotation(
     after = [_gate(changes[c][1], (q,)) for q, c in letters if c != "Z"]
     if len(letters) == 2 and not controls:
         return [*before, _gate("zz", where, (), theta), *after]
-    ladder = [_gate("x", (b,), (a,)) for a, b in zip(where, where[1:], strict=False)]
+    ladder = [_gate("x", (b,), (a,)) for a, b in pairwise(where)]
     return [*before, *ladder, _gate("rz", where[-1:], controls, theta), *ladder[::-1], *after]
 
 
@@ -235,7 +238,7 @@ def _pauliexp(
             raise PayloadError(f"{where}.terms must have one letter of IXYZ per target: {term!r}.")
         word = [(q, c) for q, c in zip(targets, reversed(term), strict=True) if c != "I"]
         if word:
-            parts.append(PauliSum([tuple(word)], [value]))
+            parts.append(PauliSum([tuple(word)], np.array([value])))
         else:
             constant += value
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from collections.abc import Callable
 from typing import Any, Literal
 
 from qjax.ionq._errors import (
@@ -21,6 +22,7 @@ __all__ = ["Caller", "Repeat"]
 logger = logging.getLogger("qjax.ionq")
 
 Repeat = Literal["freely", "if_unsent"]
+_Failure = ApiError | ConnectionFailedError | ResponseError
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504, *range(520, 530)}
 _LONGEST_TEXT = 300
@@ -61,8 +63,9 @@ class Caller:
         body: Any = None,
         repeat: Repeat = "freely",
         link: bool = False,
-    ) -> Answer:
-        """The successful answer to a request.
+        read: Callable[[Answer], Any] = Answer.json,
+    ) -> Any:
+        """What the successful answer to a request holds.
 
         Args:
             method: of HTTP.
@@ -73,31 +76,42 @@ class Caller:
             repeat: "freely" for requests that may arrive twice; "if_unsent" sends again only what
                 surely was not carried out.
             link: whether `path` is an address that an answer named.
+            read: takes the answer apart; an answer that it cannot read counts as lost.
 
         Raises:
             ApiError: if the service answered with an error, and went on doing so if transient.
             ConnectionFailedError: if no answer came.
             DeadlineError: if the deadline passed.
-            ResponseError: if a link leaves the host.
+            ResponseError: if a link leaves the host, or the answer cannot be read.
         """
         resolve = self.transport.resolve_link if link else self.transport.resolve
         url = resolve(path)
         content = None if body is None else json.dumps(body, allow_nan=False).encode()
-        for failures in range(1, self.backoff.tries + 1):
-            error = await self._try(method, url, params, content, deadline)
-            if isinstance(error, Answer):
-                return error
-            if failures == self.backoff.tries or not _may_repeat(error, method, repeat):
+        failures = 0
+        while True:
+            error, value = await self._try(method, url, params, content, deadline, read)
+            if error is None:
+                return value
+            failures += 1
+            if isinstance(error, ApiError):
+                error.tries = failures
+            if failures >= self.backoff.tries or not _may_repeat(error, method, repeat):
                 raise error
             asked = error.retry_after if isinstance(error, ApiError) else None
             delay = self.backoff.delay(failures, self.clock) + (asked or 0.0)
             logger.info("%s Trying again in %.2f s.", error, delay)
             await deadline.sleep(delay, f"an answer to {method} {path}; last: {error}")
-        raise AssertionError("unreachable: the last try returns or raises")
 
     async def _try(
-        self, method: str, url: str, params: Any, content: bytes | None, deadline: Deadline
-    ) -> Answer | ApiError | ConnectionFailedError:
+        self,
+        method: str,
+        url: str,
+        params: Any,
+        content: bytes | None,
+        deadline: Deadline,
+        read: Callable[[Answer], Any],
+    ) -> tuple[_Failure | None, Any]:
+        """Sends a request once; returns what went wrong, or what came."""
         async with self._slots:
             pause = self._rate.reserve()
             if pause:
@@ -110,9 +124,14 @@ class Caller:
                     method, url, params=params, content=content, limit=limit
                 )
             except ConnectionFailedError as error:
-                return error
+                return error, None
         logger.debug("%s %s: %d", answer.method, answer.path, answer.status)
-        return answer if 200 <= answer.status < 300 else self._refusal(answer)
+        if not 200 <= answer.status < 300:
+            return self._refusal(answer), None
+        try:
+            return None, read(answer)
+        except ResponseError as error:
+            return error, None
 
     def _refusal(self, answer: Answer) -> ApiError:
         """The error that an answer tells of, in our words, the service's shortened."""
@@ -132,9 +151,11 @@ def _is_transient(status: int, method: str) -> bool:
     return status in _TRANSIENT or (status == 409 and method == "GET")
 
 
-def _may_repeat(error: ApiError | ConnectionFailedError, method: str, repeat: Repeat) -> bool:
+def _may_repeat(error: _Failure, method: str, repeat: Repeat) -> bool:
     if isinstance(error, ConnectionFailedError):
         return repeat == "freely" or not error.sent
+    if isinstance(error, ResponseError):
+        return repeat == "freely"
     if repeat == "freely":
         return _is_transient(error.status, method)
     # These say that the request was turned away before anything was done.

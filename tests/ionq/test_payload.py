@@ -42,9 +42,9 @@ def ising(a, b, angle):
 
 def native_matrix(gate):
     if gate["gate"] in ("gpi", "gpi2"):
-        return {"gpi": gpi, "gpi2": gpi2}[gate["gate"]](gate["phase"])
+        return (gpi if gate["gate"] == "gpi" else gpi2)(gate["phase"])
     if gate["gate"] == "ms":
-        return ising(*(gpi(p) for p in gate["phases"]), gate["angle"])
+        return ising(gpi(gate["phases"][0]), gpi(gate["phases"][1]), gate["angle"])
     Z = oracle.PAULIS["Z"]
     return ising(Z, Z, gate["angle"])
 

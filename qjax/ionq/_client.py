@@ -1,0 +1,222 @@
+"""The asynchronous client: connections, limits, and waiting for jobs."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from qjax.ionq._account_endpoints import AccountEndpoints
+from qjax.ionq._backends import Backend
+from qjax.ionq._endpoints import part
+from qjax.ionq._errors import ConfigurationError, DeadlineError, IonQError
+from qjax.ionq._http import Timeouts, Transport
+from qjax.ionq._job import Circuits
+from qjax.ionq._job_endpoints import JobEndpoints
+from qjax.ionq._key import ApiKey
+from qjax.ionq._models import CreatedJob, Job
+from qjax.ionq._pace import Backoff, Clock, Deadline, PollSchedule
+from qjax.ionq._result_endpoints import Aggregation, ResultEndpoints, check_finished
+from qjax.ionq._retry import Caller
+from qjax.ionq._submission import Submission, Submitter
+
+__all__ = ["AsyncIonQClient"]
+
+URL_VARIABLE = "IONQ_API_URL"
+_DEFAULT_URL = "https://api.ionq.co/v0.4"
+_CANCEL_SECONDS = 30.0  # for which a cancelled task waits to cancel its job as well
+
+
+class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
+    """A client of IonQ's cloud for asyncio.
+
+    Reads, cancels and deletes are retried; a submission is retried only if it surely did not
+    arrive, and otherwise looked up by a tag. One client serves many tasks of one event loop.
+
+    Args:
+        api_key: the environment variable IONQ_API_KEY if not given.
+        base_url: of the API with its version; the environment variable IONQ_API_URL, else IonQ's
+            own if not given. Plain http is allowed on this machine only.
+        deadline: seconds that any one call may take in all, retries and waits included; None for
+            no limit.
+        timeouts: of one HTTP request.
+        backoff: delays between tries.
+        polling: delays between looks at a job.
+        submission: what to do when an answer to a submission is lost.
+        connections: size of the pool.
+        concurrency: requests under way at once, those that wait for a connection included.
+        requests_per_second: limit over all requests; None for none.
+        clock: time, sleep and random numbers.
+
+    Raises:
+        ConfigurationError: without a key, or with an address that is not safe.
+
+    Example:
+        >>> import qjax as qj
+        >>> from qjax.ionq import AsyncIonQClient
+        >>> async def bell():
+        ...     async with AsyncIonQClient() as client:
+        ...         circuit = qj.Circuit(2, [qj.H(0), qj.CX(0, 1)])
+        ...         return await client.run(circuit, backend="simulator")
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        deadline: float | None = None,
+        timeouts: Timeouts | None = None,
+        backoff: Backoff | None = None,
+        polling: PollSchedule | None = None,
+        submission: Submission | None = None,
+        connections: int = 5,
+        concurrency: int = 100,
+        requests_per_second: float | None = 20.0,
+        clock: Clock | None = None,
+    ):
+        self._url = base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
+        key = ApiKey(api_key)
+        del api_key  # a traceback may show the locals of this frame
+        if connections < 1 or concurrency < 1:
+            raise ConfigurationError(
+                "Arguments `connections` and `concurrency` must be at least 1, but are "
+                f"{connections} and {concurrency}."
+            )
+        time = clock or Clock()
+        self._transport = Transport(key, self._url, connections, timeouts or Timeouts())
+        self._caller = Caller(
+            self._transport, key, time, backoff or Backoff(), concurrency, requests_per_second
+        )
+        self._deadline = Deadline(deadline, time).seconds
+        self._polling = polling or PollSchedule()
+        self._submitter = Submitter(self._caller, submission or Submission())
+        self._machines: dict[str, tuple[float, Backend]] = {}
+
+    @property
+    def base_url(self) -> str:
+        """Address of the API."""
+        return self._transport.base_url
+
+    async def wait_for_job(
+        self, job_id: str, *, deadline: float | None = None, cancel_remote: bool = False
+    ) -> Job:
+        """Waits until a job is completed.
+
+        Args:
+            job_id: which.
+            deadline: seconds; the client's if not given.
+            cancel_remote: whether cancelling the task that waits cancels the job as well.
+
+        Raises:
+            JobFailedError: if the job failed.
+            JobCanceledError: if it was cancelled.
+            DeadlineError: if the deadline passed; the job goes on, and can be waited for again.
+        """
+        return await self._wait(job_id, self._until(deadline), cancel_remote)
+
+    async def _wait(self, job_id: str, until: Deadline, cancel_remote: bool) -> Job:
+        late = ""
+        try:
+            return await self._poll(job_id, until)
+        except DeadlineError as error:
+            late = str(error)
+        except asyncio.CancelledError:
+            if cancel_remote:
+                await self._cancel_quietly(job_id)
+            raise
+        raise DeadlineError(
+            f"{late} Job {job_id} goes on; wait again with client.wait_for_job({job_id!r}), or "
+            f"stop it with client.cancel_job({job_id!r}).",
+            job_id=job_id,
+        )
+
+    async def _poll(self, job_id: str, until: Deadline) -> Job:
+        looks = 0
+        while True:
+            job = Job.from_json(await self._get(f"/jobs/{part(job_id)}", deadline=until))
+            if job.is_finished:
+                if not (job.dry_run and job.status == "completed"):
+                    check_finished(job)
+                return job
+            looks += 1
+            delay = self._polling.delay(looks, self._caller.clock)
+            await until.sleep(delay, f"job {job_id}, which is {job.status}")
+
+    async def run(
+        self,
+        circuits: Circuits,
+        *,
+        backend: str,
+        deadline: float | None = None,
+        cancel_remote: bool = False,
+        aggregation: Aggregation | None = None,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Submits a job, waits for it and returns its outcomes.
+
+        Args:
+            circuits: one circuit, a list of them, or an OpenQASM 3 program.
+            backend: which.
+            deadline: seconds for all of it; the client's if not given.
+            cancel_remote: whether cancelling the task that waits cancels the job as well, also
+                when it comes while the job is being submitted.
+            aggregation: as of `results`.
+            return_exceptions: as of `results`.
+            **options: as of `create_job`.
+
+        Returns:
+            `Outcomes`, or for a list of circuits a list of them.
+
+        Raises:
+            IonQError: as `create_job`, `wait_for_job` and `results`.
+        """
+        until = self._until(deadline)
+        left = None if until.seconds is None else until.remaining()
+        submission = self.create_job(circuits, backend=backend, deadline=left, **options)
+        created = await self._finish_submission(submission, cancel_remote)
+        job = await self._wait(created.id, until, cancel_remote)
+        return await self.results(job, aggregation=aggregation, return_exceptions=return_exceptions)
+
+    async def _finish_submission(
+        self, submission: Coroutine[Any, Any, CreatedJob], cancel_remote: bool
+    ) -> CreatedJob:
+        """The job; if cancelled meanwhile, the job too once it is known, where that is wanted."""
+        if not cancel_remote:
+            return await submission
+        task = asyncio.ensure_future(submission)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await self._cancel_submitted(task)
+            raise
+
+    async def _cancel_submitted(self, task: "asyncio.Future[CreatedJob]") -> None:
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+        if not task.done():
+            task.cancel()
+        with contextlib.suppress(IonQError, asyncio.CancelledError):
+            created = await task
+            await self._cancel_quietly(created.id)
+
+    async def _cancel_quietly(self, job_id: str) -> None:
+        """Cancels a job for a task that is being cancelled; that it is finished does not matter."""
+        with contextlib.suppress(IonQError):
+            await self.cancel_job(job_id, deadline=_CANCEL_SECONDS)
+
+    async def aclose(self) -> None:
+        """Closes the connections; the client can be used again."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> "AsyncIonQClient":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"AsyncIonQClient({self._url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("A client is not pickled. Make a new one where it is needed.")
