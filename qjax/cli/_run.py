@@ -28,14 +28,14 @@ from qjax.cli._run_directory import (
     CHECKPOINTS,
     check_is_new,
     make_run_directory,
-    open_checkpoints,
+    open_run,
     write_summary,
 )
+from qjax.cli._timeline import write_timeline
 from qjax.data import Dataset
 from qjax.errors import RunError
 from qjax.nn import models
 from qjax.storage import (
-    AsyncMetricsLogger,
     CheckpointInfo,
     CheckpointManager,
     load_checkpoint,
@@ -46,6 +46,7 @@ from qjax.train import (
     AsyncQuantumTrainer,
     FitResult,
     Learner,
+    Timeline,
     TrainState,
     count_batches,
     evaluate,
@@ -86,6 +87,8 @@ def train(
     resume: Path | None,
     console: Console,
     start: float,
+    *,
+    profile: bool = False,
 ) -> None:
     """Trains, measures the floors, and writes the run directory.
 
@@ -98,6 +101,7 @@ def train(
         resume: run directory to go on from, or None.
         console: where to report.
         start: when the process was started, as `read_clock` reads.
+        profile: whether to write a timeline.
 
     Raises:
         QjaxError: if anything does not fit or cannot be read or written.
@@ -113,12 +117,18 @@ def train(
     folder = resume or make_run_directory(run_dir, config.model)
     config.write(folder)
     reporter = Reporter(console)
+    timeline = Timeline() if profile else None
     try:
-        with (
-            AsyncMetricsLogger(folder) as metrics,
-            open_checkpoints(folder, metrics) as checkpoints,
-        ):
-            trainer = _trainer(config, model, data, metrics, checkpoints, reporter)
+        with open_run(folder, timeline) as (metrics, checkpoints):
+            trainer = _trainer(
+                config,
+                model,
+                data,
+                metrics=metrics,
+                checkpoints=checkpoints,
+                progress=reporter,
+                timeline=timeline,
+            )
             job = _Job(config, folder, data, trainer, reporter)
             work = _Beside(background, job)
             result = _fit(job, work, checkpoints, resumed=resume is not None)
@@ -130,6 +140,8 @@ def train(
         raise
     work.drawing.result()
     _draw(job, summary)
+    if timeline is not None:
+        write_timeline(folder, _title(config), timeline)
     summary["wall_seconds"] = read_clock() - start
     write_summary(folder, summary)
     console.print(summary_table(summary))
@@ -214,9 +226,7 @@ def _trainer(
     config: RunConfig,
     model: nnx.Module,
     data: Dataset,
-    metrics: AsyncMetricsLogger,
-    checkpoints: CheckpointManager,
-    reporter: Reporter,
+    **more: Any,
 ) -> AsyncQuantumTrainer:
     return AsyncQuantumTrainer(
         model,
@@ -224,9 +234,7 @@ def _trainer(
         epochs=config.epochs,
         batch_size=config.batch_size,
         seed=config.seed,
-        metrics=metrics,
-        checkpoints=checkpoints,
-        progress=reporter,
+        **more,
     )
 
 
@@ -338,4 +346,8 @@ def _fit_frozen(job: _Job, state: TrainState) -> TrainState:
 def _draw(job: _Job, summary: Mapping[str, Any]) -> None:
     rows = read_metrics(job.run_dir).filter(pc.field("step") == -1).to_pylist()
     levels = {name: summary[key] for name, key in LEVELS.items()}
-    _plot.write_plot(job.run_dir, f"{job.config.model} on {job.config.dataset}", rows, levels)
+    _plot.write_plot(job.run_dir, _title(job.config), rows, levels)
+
+
+def _title(config: RunConfig) -> str:
+    return f"{config.model} on {config.dataset}"

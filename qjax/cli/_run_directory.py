@@ -2,20 +2,22 @@
 
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from qjax.errors import RunError
 from qjax.storage import AsyncMetricsLogger, CheckpointManager, disk_errors, write_atomic
+from qjax.train import Timeline
 
 __all__ = [
     "CHECKPOINTS",
     "SUMMARY",
     "check_is_new",
     "make_run_directory",
-    "open_checkpoints",
+    "open_run",
     "write_summary",
 ]
 
@@ -68,19 +70,33 @@ def make_run_directory(run_dir: Path | None, model: str) -> Path:
     raise AssertionError("unreachable")
 
 
-def open_checkpoints(run_dir: Path, metrics: AsyncMetricsLogger) -> CheckpointManager:
-    """Opens the checkpoints of a run: every ten epochs, or a minute, and the last ones stay.
+@contextmanager
+def open_run(
+    run_dir: Path, timeline: Timeline | None
+) -> Iterator[tuple[AsyncMetricsLogger, CheckpointManager]]:
+    """Opens the metrics and checkpoints of a run, and writes what is left of them at the end.
 
-    The rows of metrics up to a state are committed before it, so that a resumed run finds them.
+    States are saved every ten epochs or every minute. The rows up to a state are committed before
+    it, so that a resumed run finds them.
+
+    Args:
+        run_dir: the run directory.
+        timeline: records the work in the background, or None.
 
     Raises:
         RunError: if another writer has them, or the disk refuses.
     """
-    return CheckpointManager(
-        run_dir / CHECKPOINTS,
-        every_seconds=EVERY_SECONDS,
-        before_commit=metrics.flush,
-    )
+    more: dict[str, Any] = {"observe": timeline.background} if timeline is not None else {}
+    with (
+        AsyncMetricsLogger(run_dir, **more) as metrics,
+        CheckpointManager(
+            run_dir / CHECKPOINTS,
+            every_seconds=EVERY_SECONDS,
+            before_commit=metrics.flush,
+            **more,
+        ) as checkpoints,
+    ):
+        yield metrics, checkpoints
 
 
 def write_summary(run_dir: Path, summary: Mapping[str, Any]) -> None:

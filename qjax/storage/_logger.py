@@ -39,6 +39,8 @@ class AsyncMetricsWriter:
         flush_seconds: a row waits at most this long, and the time of one commit.
         measure: called at each commit; its columns join the last row of it.
         sinks: take each row after it is committed, in this thread.
+        observe: called after each commit of rows, in the thread that makes it, with the readings
+            of `time.perf_counter` before and after.
 
     Example:
         >>> import tempfile
@@ -61,8 +63,10 @@ class AsyncMetricsWriter:
         flush_seconds: float = 5.0,
         measure: Callable[[], Row] = dict,
         sinks: Sequence[_Sink] = (),
+        observe: Callable[[float, float], object] = lambda begin, end: None,
     ) -> None:
         self._buffer = buffer
+        self._observe = observe
         self._parts = parts
         self._flush_seconds = flush_seconds
         self._measure = measure
@@ -137,6 +141,7 @@ class AsyncMetricsWriter:
                 self._stop.wait(self._flush_seconds)
 
     def _commit(self) -> None:
+        begin = time.perf_counter()
         rows = self._buffer.take()
         if rows:
             rows[-1] = {**self._measure(), **rows[-1]}
@@ -147,6 +152,8 @@ class AsyncMetricsWriter:
         self._lost, self._failure = lost, None
         self._hand_on(kept)
         self._warn_of_dropped()
+        if rows:
+            self._observe(begin, time.perf_counter())
 
     def _converted(self, rows: list[Row]) -> tuple[pa.Table, list[Row]]:
         columns = self._parts.columns
@@ -206,6 +213,7 @@ class AsyncMetricsLogger(Closing):
         hardware: whether to measure what the process uses.
         sinks: objects with a method ``write(row)``; they get each row once it is committed, in
             the background.
+        observe: as for `AsyncMetricsWriter`.
 
     Raises:
         RunError: if the folder cannot be made or has another writer, or the newest file in it
@@ -230,6 +238,7 @@ class AsyncMetricsLogger(Closing):
         part_rows: int = PART_ROWS,
         hardware: bool = True,
         sinks: Sequence[_Sink] = (),
+        observe: Callable[[float, float], object] = lambda begin, end: None,
     ) -> None:
         if not flush_seconds > 0:
             raise RunError(f"Argument `flush_seconds` must be positive, but is {flush_seconds}.")
@@ -243,6 +252,7 @@ class AsyncMetricsLogger(Closing):
             flush_seconds=flush_seconds,
             measure=HardwareMeter() if hardware else dict,
             sinks=sinks,
+            observe=observe,
         )
         self._is_closed = False
         atexit.register(self.close)  # for a program that ends without

@@ -86,6 +86,8 @@ class CheckpointManager(Closing):
         before_commit: called before each checkpoint is written, in the thread that writes, such
             as the `flush` of a metrics logger: what a checkpoint relies on is then on disk
             first. If it raises, the save fails.
+        observe: called after each checkpoint is written, in the same thread, with the readings
+            of `time.perf_counter` before and after.
 
     Raises:
         RunError: if an argument does not fit, another writer holds the folder, or the disk
@@ -122,6 +124,7 @@ class CheckpointManager(Closing):
         compression: Compression = "zstd",
         asynchronous: bool = True,
         before_commit: Callable[[], object] = lambda: None,
+        observe: Callable[[float, float], object] = lambda begin, end: None,
     ) -> None:
         check_positive_int(every_epochs, name="every_epochs", error=RunError)
         if not every_seconds > 0:
@@ -134,7 +137,7 @@ class CheckpointManager(Closing):
         check_choice(best_mode, ("min", "max"), name="best_mode", error=RunError)
         check_compression(compression)
         self._every_epochs, self._every_seconds = every_epochs, every_seconds
-        self._before_commit = before_commit
+        self._before_commit, self._observe = before_commit, observe
         self._retention = Retention(keep_last, keep_every, keep_best, best_metric, best_mode)
         self._compression: Compression = compression
         self._asynchronous = asynchronous
@@ -305,10 +308,12 @@ class CheckpointManager(Closing):
 
     def _write(self, save: _Save) -> None:
         self._before_commit()
+        begin = time.perf_counter()
         info = write_checkpoint(self._place, save.header, save.leaves, self._compression)
         self._known[info.step] = info
         self._steps = self._steps | {info.step}
         self._prune()
+        self._observe(begin, time.perf_counter())
 
     def _prune(self) -> None:
         infos = read_infos(self._place, self._known)

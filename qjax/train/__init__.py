@@ -16,10 +16,12 @@ from qjax.train._protocols import (
 )
 from qjax.train._results import EpochResult, FitResult, Snapshot
 from qjax.train._stopping import EarlyStopping, Patience
+from qjax.train._timeline import STAGES, Span, Stage, Timeline
 from qjax.train._trainer import AsyncQuantumTrainer
 
 __all__ = [
     "EVALUATION_BATCH_SIZE",
+    "STAGES",
     "AsyncQuantumTrainer",
     "Batch",
     "Callback",
@@ -34,7 +36,10 @@ __all__ = [
     "Patience",
     "ProgressSink",
     "Snapshot",
+    "Span",
+    "Stage",
     "StepMetrics",
+    "Timeline",
     "Totals",
     "TrainState",
     "batches",

@@ -6,7 +6,7 @@ from typing import Any
 
 from qjax.train._batches import batches
 from qjax.train._evaluate import EVALUATION_BATCH_SIZE, Evaluation, mean_totals
-from qjax.train._feed import Feed, as_batch, is_arrays
+from qjax.train._feed import Fed, Feed, as_batch, is_arrays
 from qjax.train._keeper import Keeper
 from qjax.train._learner import Learner
 from qjax.train._meter import Mark, Meter
@@ -14,6 +14,7 @@ from qjax.train._pipeline import Pipeline
 from qjax.train._protocols import Callback
 from qjax.train._results import EpochResult, FitResult
 from qjax.train._stopping import EarlyStopping, Patience
+from qjax.train._timeline import UNTIMED, Timeline, Untimed
 from qjax.train._wait import Steps, wait_for_device
 
 __all__ = ["Run", "training"]
@@ -33,6 +34,7 @@ class Run:
         early_stopping: ends the run, or None.
         callbacks: are told of each epoch, and may end the run.
         keeper: saves, or None.
+        timeline: records the stages, if it was asked to.
     """
 
     learner: Learner
@@ -44,6 +46,7 @@ class Run:
     early_stopping: EarlyStopping | None = None
     callbacks: Sequence[Callback] = ()
     keeper: Keeper | None = None
+    timeline: Timeline | Untimed = UNTIMED
 
 
 def training(run: Run) -> Steps[FitResult]:
@@ -55,40 +58,50 @@ def training(run: Run) -> Steps[FitResult]:
             mark = meter.mark
             run.feed.open(mark.epochs + 1, mark.sums.steps, mark.position)
             meter.start_epoch()
-            while (fed := (yield run.feed.next)) is not None:
-                pipeline.start(meter.state, fed)
+            while (fed := (yield from _next_batch(run))) is not None:
+                with run.timeline.stage("submission"):
+                    pipeline.start(meter.state, fed)
                 if len(pipeline) == pipeline.depth:
                     yield from _finish_step(run)
             while len(pipeline):
                 yield from _finish_step(run)
-            yield from _look(meter)
+            yield from _look(run)
             validation = yield from _validate(run)
             results.append(_end_epoch(run, validation))
             stopped = _is_told_to_stop(run, results[-1])
             is_last = stopped or meter.mark.epochs == run.epochs
-            if run.keeper is not None:
-                run.keeper.end_epoch(meter.mark, results[-1], is_last=is_last)
+            _save(run, results[-1], is_last=is_last)
     except BaseException as error:
         _rescue(run, error)
         raise
     finally:
         pipeline.close()
         run.feed.close()
+        run.timeline.finish()
     return FitResult(
         meter.state, results, meter.first_step_time, meter.circuits_per_second, stopped
     )
 
 
+def _next_batch(run: Run) -> Steps[Fed | None]:
+    with run.timeline.stage("batch preparation"):
+        return (yield run.feed.next)
+
+
 def _finish_step(run: Run) -> Steps[None]:
-    gradient = yield run.pipeline.oldest
-    run.meter.add(run.pipeline.finish(run.meter.state, gradient))
+    with run.timeline.stage("collection"):
+        gradient = yield run.pipeline.oldest
+    with run.timeline.stage("submission"):
+        run.meter.add(done := run.pipeline.finish(run.meter.state, gradient))
+    run.timeline.under_way(done.values)
     if run.meter.is_due:
-        yield from _look(run.meter)
+        yield from _look(run)
 
 
-def _look(meter: Meter) -> Steps[None]:
-    yield wait_for_device(meter.under_way)
-    meter.drain()
+def _look(run: Run) -> Steps[None]:
+    with run.timeline.stage("collection"):
+        yield wait_for_device(run.meter.under_way)
+        run.meter.drain()
 
 
 def _validate(run: Run) -> Steps[Evaluation | None]:
@@ -110,6 +123,12 @@ def _end_epoch(run: Run, validation: Evaluation | None) -> EpochResult:
         return run.early_stopping.after(before, result) if run.early_stopping else before
 
     return run.meter.end_epoch(validation, patience, runs_on=run.feed.runs_on)
+
+
+def _save(run: Run, result: EpochResult, *, is_last: bool) -> None:
+    if run.keeper is not None:
+        with run.timeline.stage("collection"):
+            run.keeper.end_epoch(run.meter.mark, result, is_last=is_last)
 
 
 def _is_told_to_stop(run: Run, result: EpochResult) -> bool:

@@ -19,6 +19,7 @@ from qjax.train._pipeline import make_pipeline
 from qjax.train._protocols import Callback, CheckpointStore, MetricSink, ProgressSink
 from qjax.train._results import FitResult, Snapshot
 from qjax.train._stopping import EarlyStopping
+from qjax.train._timeline import UNTIMED, Timeline
 from qjax.train._wait import drive, drive_async
 
 __all__ = ["AsyncQuantumTrainer"]
@@ -59,6 +60,7 @@ class AsyncQuantumTrainer:
             holds parameters) or each ``"parameter"``; None for neither.
         jit: False for a model that cannot be traced, such as one whose executor waits on a
             network.
+        timeline: records what each stage of the loop takes.
 
     Attributes:
         learner: the pure functions that a run is made of.
@@ -99,6 +101,7 @@ class AsyncQuantumTrainer:
         pipeline_depth: int = 1,
         grad_norms: GradientNorms | None = "group",
         jit: bool = True,
+        timeline: Timeline | None = None,
     ) -> None:
         self._epochs = check_positive_int(epochs, name="epochs", error=RunError)
         self._batch_size = check_positive_int(batch_size, name="batch_size", error=RunError)
@@ -109,6 +112,7 @@ class AsyncQuantumTrainer:
         self._stopping = _checked_stopping(early_stopping, loss)
         self._checkpoints = checkpoints
         self._progress = progress
+        self._timeline = timeline
         self.learner = Learner(
             model,
             optimizer,
@@ -204,6 +208,7 @@ class AsyncQuantumTrainer:
             early_stopping=self._stopping,
             callbacks=self._callbacks,
             keeper=None if store is None else Keeper(store, feed),
+            timeline=self._timeline or UNTIMED,
         )
 
     def _make_way(self, resume: Any, mark: Mark) -> None:

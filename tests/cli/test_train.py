@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qjax.cli import _run, main
+from qjax.cli import main
 from qjax.cli._run_directory import make_run_directory
 from qjax.data import load_digits
-from qjax.storage import list_checkpoints, load_checkpoint, read_metrics
+from qjax.storage import AsyncMetricsLogger, list_checkpoints, load_checkpoint, read_metrics
 from tests.cli.conftest import SETTINGS, Command, Run
 
 KEYS = {
@@ -243,7 +243,7 @@ class TestInterrupt:
         self, qjax: Command, finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = tmp_path / "run"
-        write = _run.AsyncMetricsLogger.write
+        write = AsyncMetricsLogger.write
 
         def interrupted(self: Any, row: Any) -> None:
             write(self, row)
@@ -252,7 +252,7 @@ class TestInterrupt:
 
         more = ("--validation", "0.25", "--seed", "7", "--epochs", "3", "--run-dir", folder)
         with monkeypatch.context() as patch:
-            patch.setattr(_run.AsyncMetricsLogger, "write", interrupted)
+            patch.setattr(AsyncMetricsLogger, "write", interrupted)
             done = qjax("train", *SETTINGS, *more)
         assert done.code == 130
         (step,) = list_checkpoints(folder / "checkpoints")
