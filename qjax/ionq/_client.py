@@ -27,6 +27,11 @@ _DEFAULT_URL = "https://api.ionq.co/v0.4"
 _CANCEL_SECONDS = 30.0  # for which a cancelled task waits to cancel its job as well
 
 
+def api_url(base_url: str | None) -> str:
+    """The address given, that of the environment, or IonQ's own."""
+    return base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
+
+
 class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
     """A client of IonQ's cloud for asyncio.
 
@@ -62,7 +67,7 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
 
     def __init__(
         self,
-        api_key: str | None = None,
+        api_key: str | ApiKey | None = None,
         *,
         base_url: str | None = None,
         deadline: float | None = None,
@@ -75,9 +80,10 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
         requests_per_second: float | None = 20.0,
         clock: Clock | None = None,
     ):
-        self._url = base_url or os.environ.get(URL_VARIABLE) or _DEFAULT_URL
+        self._url = api_url(base_url)
         key = ApiKey(api_key)
         del api_key  # a traceback may show the locals of this frame
+        key.check()
         if connections < 1 or concurrency < 1:
             raise ConfigurationError(
                 "Arguments `connections` and `concurrency` must be at least 1, but are "

@@ -14,26 +14,33 @@ _MASK = "[key]"
 class ApiKey:
     """A key that prints as a mask and does not pickle.
 
+    Making one never raises, so that the frames that hold the plain text have let go of it before
+    `check` complains.
+
     Args:
         value: the key; the environment variable IONQ_API_KEY if not given.
-
-    Raises:
-        ConfigurationError: if there is no key, or it cannot stand in a header.
     """
 
     __slots__ = ("__value",)
 
-    def __init__(self, value: str | None = None):
-        given = (os.environ.get(KEY_VARIABLE, "") if value is None else value).strip()
-        empty, sendable = not given, given.isascii() and given.isprintable() and " " not in given
-        self.__value = given
-        del value, given  # a traceback may show the locals of this frame
-        if empty:
+    def __init__(self, value: "str | ApiKey | None" = None):
+        if isinstance(value, ApiKey):
+            self.__value: str = value.__value
+        else:
+            self.__value = (os.environ.get(KEY_VARIABLE, "") if value is None else value).strip()
+
+    def check(self) -> None:
+        """Checks that the key can be sent.
+
+        Raises:
+            ConfigurationError: if there is none, or it cannot stand in a header.
+        """
+        if not self.__value:
             raise ConfigurationError(
                 f"There is no API key. Pass `api_key` or set {KEY_VARIABLE}; to work without an "
                 "account, start the local emulator and pass its address as `base_url`."
             )
-        if not sendable:
+        if not self.__value.isascii() or not self.__value.isprintable() or " " in self.__value:
             raise ConfigurationError("Argument `api_key` must be printable ASCII without spaces.")
 
     def header(self) -> str:

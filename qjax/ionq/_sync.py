@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from qjax.ionq._client import AsyncIonQClient
+from qjax.ionq._client import AsyncIonQClient, api_url
 from qjax.ionq._errors import ConfigurationError
+from qjax.ionq._key import ApiKey
 from qjax.ionq._models import Job
 
 __all__ = ["IonQClient"]
@@ -49,8 +50,10 @@ class IonQClient:
 
     def __init__(self, api_key: str | None = None, **options: Any):
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._client = AsyncIonQClient(api_key, **options)
+        self._url = api_url(options.get("base_url"))
+        key = ApiKey(api_key)
         del api_key  # a traceback may show the locals of this frame
+        self._client = AsyncIonQClient(key, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True, name="ionq")
         self._thread.start()
@@ -131,7 +134,7 @@ class IonQClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"IonQClient({self.base_url!r})"
+        return f"IonQClient({self._url!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("A client is not pickled. Make a new one where it is needed.")

@@ -154,9 +154,10 @@ class TestKey:
             AsyncIonQClient()
 
     @pytest.mark.parametrize("bad", [f"{KEY}\r\nX: y", f"{KEY}é", f"{KEY} x"])
-    def test_that_no_header_can_hold(self, bad):
+    @pytest.mark.parametrize("kind", [AsyncIonQClient, IonQClient])
+    def test_that_no_header_can_hold(self, kind, bad):
         with pytest.raises(ConfigurationError, match="must be printable ASCII") as caught:
-            AsyncIonQClient(bad)
+            kind(bad)
         frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         own = [line for frame in frames.stack for line in (frame.locals or {}).items()
                if "qjax/ionq" in frame.filename]  # fmt: skip
