@@ -97,7 +97,10 @@ def _rewrite_pairs(draft: Draft) -> Draft:
     elements, places = list(draft.elements), draft.places
     best = np.inf
     while True:
-        elements, moved = resynthesise(gather(elements), draft.relabel)
+        gathered = gather(elements)
+        if count_ising(gathered) == best:  # nothing came together
+            return replace(draft, elements=tuple(elements), places=places)
+        elements, moved = resynthesise(gathered, draft.relabel)
         places = tuple(moved.get(place, place) for place in places)
         if count_ising(elements) >= best:
             return replace(draft, elements=tuple(elements), places=places)

@@ -88,11 +88,17 @@ def _turns(ratio: complex) -> float:
 
 
 def _angles(matrix: np.ndarray) -> tuple[float, float, float]:
-    """theta, phi, lam in turns, of the gate U."""
+    """theta, phi, lam in turns, of the gate U.
+
+    Of the sum and the difference of phi and lam, the one that matters more is read from the larger
+    entries.
+    """
     a, b, c, d = matrix.ravel()
     theta = 2 * np.arctan2(abs(c), abs(a)) / (2 * np.pi)
-    if abs(c) < abs(a) * 1e-11:
+    if abs(c) < 1e-15:
         return float(theta), _turns(d / a), 0.0
-    if abs(a) < abs(c) * 1e-11:
+    if abs(a) < 1e-15:
         return float(theta), _turns(-c / b), 0.0
-    return float(theta), _turns(c / a), _turns(-b / a)
+    phi = _turns(c / a)
+    lam = _turns(d / a) - phi if abs(a) > abs(c) else phi - _turns(-c / b)
+    return float(theta), phi, lam

@@ -5,19 +5,25 @@ couplings becomes H RZ(b') W RZ(-b) H. The turns b commute with the coupling and
 of them saves a pulse on either side of it, and with both a matrix needs no pulse at all.
 """
 
+import cmath
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 
 from qjax.ionq._emit import Emitter
 from qjax.ionq._parity import ZERO
 from qjax.ionq._reduce import reduce_angle
-from qjax.ionq._wires import Wires, is_flip, is_turn, pulses, turn_matrix
+from qjax.ionq._wires import TOLERANCE, Wires, is_flip, is_turn, turn_matrix
 from qjax.transforms._matrices import EYE, H, Z
 
 __all__ = ["choose_turns", "emit_ms"]
 
-_BEAM = 24
+_BEAM = 12
 _KEPT = 1e-9
 _FLAT = 1e-12
+_HALF = math.sqrt(0.5)
 
 
 def emit_ms(num_qubits: int, wires: Wires) -> Emitter:
@@ -75,39 +81,21 @@ def _units(wires: Wires, qubit: int, reduced: list) -> list[np.ndarray]:
     return matrices
 
 
-def _bloch(matrix: np.ndarray) -> np.ndarray:
-    """The rotation of the Bloch sphere."""
-    a, b = matrix[0]
-    c, d = matrix[1]
-    columns = []
-    for ket in ((a + b, c + d), (a + 1j * b, c + 1j * d), (np.sqrt(2) * a, np.sqrt(2) * c)):
-        cross = np.conj(ket[0]) * ket[1]
-        columns.append([cross.real, cross.imag, (abs(ket[0]) ** 2 - abs(ket[1]) ** 2) / 2])
-    return np.array(columns).T
+class _Choice(NamedTuple):
+    """A turn at a coupling: pulses up to it, and how it was reached."""
 
-
-def _ahead(matrix: np.ndarray) -> list[float]:
-    """Turns before a matrix with which the next pulses are fewer, whatever follows."""
-    row = _bloch(matrix)[2]  # height of the images of x, y and z
-    flat = [np.arctan2(row[0], row[1]), np.arctan2(-row[1], row[0])]
-    if np.hypot(row[0], row[1]) < _FLAT:
-        flat = [0.0]
-    return [angle + k * np.pi for angle in flat for k in (0, 1)]
-
-
-def _behind(matrix: np.ndarray) -> list[float]:
-    """Turns after a matrix with which H RZ(b) W needs one pulse, or none where that is possible."""
-    x, y, z = _bloch(matrix)[:, 2]
-    if np.hypot(x, y) < _FLAT:
-        return [0.0]
-    angles = [np.arctan2(x, y)]
-    if abs(z) < _KEPT:
-        angles.append(np.arctan2(-y, x))
-    return [angle + k * np.pi for angle in angles for k in (0, 1)]
+    cost: int
+    angle: float
+    before: "_Choice | None"
+    position: int
 
 
 def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[int, float]:
     """Chooses the turn at every coupling of a qubit so that the fewest pulses are needed.
+
+    What a matrix needs depends on where it takes the Z axis, so that only its first column and the
+    turn before it matter. Candidates are those that make the matrix before or after need fewer
+    pulses; of partial choices the best few are followed.
 
     Args:
         matrices: what the qubit does between its separators.
@@ -116,22 +104,70 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
     Returns:
         For the position of each coupling the turns b.
     """
-    # Partial choices: pulses so far, the matrix that is still open, and the turns chosen.
-    beam: list[tuple[int, np.ndarray, dict[int, float]]] = [(0, matrices[0], {})]
+    entries = [[complex(v) for v in matrix.ravel()] for matrix in matrices]
+    choices = [_Choice(0, 0.0, None, -1)]
+    columns = [(entries[0][0], entries[0][2])]  # where |0> goes, for every choice
     for position, coupling in enumerate(is_coupling):
-        matrix = matrices[position + 1]
+        a, b, c, d = entries[position + 1]
         if not coupling:
-            beam = [(cost + pulses(open_), matrix, chosen) for cost, open_, chosen in beam]
+            costs = [choice.cost + _pulses(*k) for choice, k in zip(choices, columns, strict=True)]
+            choices = [x._replace(cost=cost) for x, cost in zip(choices, costs, strict=True)]
+            choices = [min(choices, key=lambda choice: choice.cost)]
+            columns = [(a, c)]
             continue
-        ahead = _ahead(matrix)
-        found: dict[int, tuple[int, np.ndarray, dict[int, float]]] = {}
-        for cost, open_, chosen in beam:
-            for angle in (*_behind(open_), *ahead, 0.0, np.pi / 2):
-                spin = np.exp(np.array([-0.5j, 0.5j]) * angle)
-                total = cost + pulses(H @ (spin[:, None] * open_))
+        ahead = [*_ahead(a, b), 0.0, np.pi / 2]
+        found: dict[int, _Choice] = {}
+        for choice, (low, high) in zip(choices, columns, strict=True):
+            for angle in (*_behind(low, high), *ahead):
+                turned = cmath.exp(1j * angle) * high
+                cost = choice.cost + _pulses((low + turned) * _HALF, (low - turned) * _HALF)
                 key = round(angle % (2 * np.pi) / _KEPT)
-                if key not in found or total < found[key][0]:
-                    turns = {**chosen, position: float(angle) / (2 * np.pi)}
-                    found[key] = (total, matrix @ (spin.conj()[:, None] * H), turns)
-        beam = sorted(found.values(), key=lambda item: item[0])[:_BEAM]
-    return min(beam, key=lambda item: item[0] + pulses(item[1]))[2]
+                if key not in found or cost < found[key].cost:
+                    found[key] = _Choice(cost, angle, choice, position)
+        choices = sorted(found.values(), key=lambda choice: choice.cost)[:_BEAM]
+        columns = []
+        for choice in choices:  # the column of W RZ(-b) H
+            up = cmath.exp(0.5j * choice.angle) * _HALF
+            columns.append((a * up + b * up.conjugate(), c * up + d * up.conjugate()))
+    last = min(
+        zip(choices, columns, strict=True), key=lambda pair: pair[0].cost + _pulses(*pair[1])
+    )[0]
+    turns: dict[int, float] = {}
+    while last.before is not None:
+        turns[last.position] = last.angle / (2 * np.pi)
+        last = last.before
+    return turns
+
+
+def _pulses(low: complex, high: complex) -> int:
+    """As `pulses`, from the first column."""
+    size = abs(low)
+    if abs(high) < TOLERANCE:
+        return 0
+    return 1 if size < TOLERANCE or abs(size - _HALF) < TOLERANCE else 2
+
+
+def _with_opposite(angles: Iterable[float]) -> list[float]:
+    return [angle + k * np.pi for angle in angles for k in (0, 1)]
+
+
+def _ahead(a: complex, b: complex) -> list[float]:
+    """Turns before a matrix ((a, b), ...) with which the pulses after it may be fewer.
+
+    They take the x axis to the equator, or as close to the poles as it gets.
+    """
+    x, y = 2 * (a * b.conjugate()).real, 2 * (a * b.conjugate()).imag  # heights of images
+    if math.hypot(x, y) < _FLAT:
+        return [0.0]
+    return _with_opposite([math.atan2(x, y), math.atan2(-y, x)])
+
+
+def _behind(low: complex, high: complex) -> list[float]:
+    """Turns after a matrix with which H RZ(b) W needs one pulse, or none where that is possible."""
+    x, y = 2 * (low.conjugate() * high).real, 2 * (low.conjugate() * high).imag
+    if math.hypot(x, y) < _FLAT:
+        return [0.0]
+    angles = [math.atan2(x, y)]
+    if abs(abs(low) - abs(high)) < _KEPT:
+        angles.append(math.atan2(-y, x))
+    return _with_opposite(angles)

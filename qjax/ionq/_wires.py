@@ -13,9 +13,19 @@ import numpy as np
 from qjax.transforms._elements import Element, Ising, Turn, as_matrix
 from qjax.transforms._linear import Number, is_known
 
-__all__ = ["Coupling", "Wires", "as_wires", "pulses", "slide"]
+__all__ = [
+    "TOLERANCE",
+    "Coupling",
+    "Wires",
+    "as_wires",
+    "is_flip",
+    "is_turn",
+    "pulses",
+    "slide",
+    "turn_matrix",
+]
 
-_TOLERANCE = 1e-11
+TOLERANCE = 1e-11
 
 
 class Coupling(NamedTuple):
@@ -43,19 +53,19 @@ class Wires:
 def pulses(matrix: np.ndarray) -> int:
     """How many pulses a matrix needs, up to turns on both sides: 0, 1 or 2."""
     size = abs(matrix[0, 0])
-    if abs(matrix[1, 0]) < _TOLERANCE:
+    if abs(matrix[1, 0]) < TOLERANCE:
         return 0
-    return 1 if size < _TOLERANCE or abs(size - np.sqrt(0.5)) < _TOLERANCE else 2
+    return 1 if size < TOLERANCE or abs(size - np.sqrt(0.5)) < TOLERANCE else 2
 
 
 def is_turn(matrix: np.ndarray) -> bool:
     """Whether it is diagonal."""
-    return abs(matrix[1, 0]) < _TOLERANCE
+    return abs(matrix[1, 0]) < TOLERANCE
 
 
 def is_flip(matrix: np.ndarray) -> bool:
     """Whether it is X but for turns."""
-    return abs(matrix[0, 0]) < _TOLERANCE
+    return abs(matrix[0, 0]) < TOLERANCE
 
 
 def as_wires(num_qubits: int, elements: Iterable[Element]) -> Wires:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from qjax.linalg import kak_factors
+from qjax.linalg._synthesis import kron2
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, as_matrix, is_opaque
 from qjax.transforms._matrices import EYE, TO_Z
 
@@ -52,7 +53,7 @@ def _on(matrix: np.ndarray, qubits: tuple[int, ...], where: tuple[int, ...]) -> 
         return matrix
     if len(qubits) == 2:
         return matrix.reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).reshape(4, 4)
-    return np.kron(matrix, EYE) if qubits[0] == where[0] else np.kron(EYE, matrix)
+    return kron2(matrix, EYE) if qubits[0] == where[0] else kron2(EYE, matrix)
 
 
 def _commute(block: _Block, other: _Block) -> bool:
