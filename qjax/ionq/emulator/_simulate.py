@@ -2,13 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from qjax.circuit import RX, RZ, Circuit, Operation, Parameter
+from qjax.circuit import Circuit, I, Operation, Unitary
+from qjax.ionq.emulator._fuse import (
+    Local,
+    blocks_circuit,
+    fuse,
+    local_unitary,
+    mixed_circuit,
+    pure_circuit,
+)
 from qjax.ionq.emulator._measured import Deferred, defer
+from qjax.observables import PAULI_MATRICES
 from qjax.sim import probabilities
 from qjax.transforms import NoiseModel, insert_noise
 
@@ -17,6 +27,7 @@ __all__ = ["Shots", "exact_outcomes", "precision", "sample_shots"]
 _LARGEST_DOUBLE = 20  # qubits up to which states are complex128
 _LARGEST_DENSITY = 8  # qubits up to which noise is computed on the density matrix
 _CHUNK = 2**18  # amplitudes of the trajectories that run side by side
+_PAULIS = np.stack([PAULI_MATRICES[letter] for letter in "IXYZ"])
 _SMALLEST = 1e-12  # probability that is still reported
 _DIGITS = 12
 
@@ -52,7 +63,7 @@ def exact_outcomes(circuit: Circuit) -> dict[str, float]:
     """
     deferred = defer(circuit, resets=True)
     kept = range(deferred.num_qubits)
-    vector = np.asarray(probabilities(deferred.circuit, kept), np.float64)
+    vector = np.asarray(probabilities(pure_circuit(deferred.circuit), kept), np.float64)
     (places,) = np.nonzero(vector > _SMALLEST)
     values = (vector / vector.sum())[places]
     keys = _from_columns(_columns(places, deferred.num_qubits, kept))
@@ -85,7 +96,8 @@ def sample_shots(
     quiet = _count_sites(noisy) == 0
     deferred = defer(noisy, resets=quiet)
     if quiet or deferred.circuit.num_qubits <= _LARGEST_DENSITY:
-        indices = _draw(np.asarray(probabilities(deferred.circuit), np.float64), shots, rng)
+        blocks = (pure_circuit if quiet else mixed_circuit)(deferred.circuit)
+        indices = _draw(np.asarray(probabilities(blocks), np.float64), shots, rng)
     else:
         deferred, indices = _trajectories(noisy, shots, rng)
     return _read(deferred, indices, registers or {})
@@ -126,23 +138,23 @@ def _trajectories(
     noisy: Circuit, shots: int, rng: np.random.Generator
 ) -> tuple[Deferred, np.ndarray]:
     """Outcomes of shots that each draw their own Pauli errors."""
-    errors = Parameter("errors", (2 * _count_sites(noisy),))
-    unitary = Circuit(noisy.num_qubits, list(_with_slots(noisy, errors)))
-    deferred = defer(unitary, resets=True)
+    deferred = defer(_with_marks(noisy), resets=True)
+    size = deferred.circuit.num_qubits
     drawn = _draw_errors(noisy, shots, rng)
     patterns, which = np.unique(drawn, axis=0, return_inverse=True)
     which = which.reshape(-1)
-    together = max(1, _CHUNK >> deferred.circuit.num_qubits)
-    together = min(together, 1 << (len(patterns) - 1).bit_length())
+    together = min(max(1, _CHUNK >> size), 1 << (len(patterns) - 1).bit_length())
     indices = np.zeros(shots, np.int64)
     for first in range(0, len(patterns), together):
-        part = patterns[first : first + together]
-        padded = np.zeros((together, patterns.shape[1]))
-        padded[: len(part)] = part * np.pi
-        bound = deferred.circuit.bind(errors=padded)
-        for row, weights in enumerate(np.asarray(probabilities(bound), np.float64)[: len(part)]):
+        part = np.zeros((together, patterns.shape[1]), np.int8)
+        rows = patterns[first : first + together]
+        part[: len(rows)] = rows
+        blocks = fuse(_with_errors(deferred.circuit, part), 2)
+        weights = np.asarray(probabilities(blocks_circuit(size, blocks)), np.float64)
+        weights = np.broadcast_to(weights, (together, weights.shape[-1]))
+        for row in range(len(rows)):
             (members,) = np.nonzero(which == first + row)
-            indices[members] = _draw(weights, len(members), rng)
+            indices[members] = _draw(weights[row], len(members), rng)
     return deferred, indices
 
 
@@ -154,28 +166,48 @@ def _count_sites(noisy: Circuit) -> int:
     return sum(len(o.targets) for o in noisy.operations if _is_error(o))
 
 
-def _with_slots(noisy: Circuit, errors: Parameter) -> Iterator[Operation]:
-    """The circuit with each Pauli error as X^x Z^z, through angles that are 0 or pi."""
-    place = 0
+def _with_marks(noisy: Circuit) -> Circuit:
+    """The circuit with I in the place of every qubit of every error."""
+    operations: list[Operation] = []
     for operation in noisy.operations:
-        if not _is_error(operation):
-            yield operation
+        if _is_error(operation):
+            marks = [I(qubit) for qubit in operation.targets]
+            operations += [replace(mark, conditions=operation.conditions) for mark in marks]
+        else:
+            operations.append(operation)
+    return Circuit(noisy.num_qubits, operations)
+
+
+def _with_errors(marked: Circuit, errors: np.ndarray) -> Iterator[Local]:
+    """The gates, with each mark replaced by the errors of its place.
+
+    Args:
+        marked: the circuit; its identities are the marks.
+        errors: (patterns, places), 0 to 3 for I, X, Y and Z.
+    """
+    place = 0
+    for operation in marked.operations:
+        if operation.kind.name != "I":
+            yield local_unitary(operation)
             continue
-        for qubit in operation.targets:
-            for gate in (RX(errors[place], qubit), RZ(errors[place + 1], qubit)):
-                for name, value in operation.conditions:
-                    gate = gate.conditioned(name, value)
-                yield gate
-            place += 2
+        paulis = _PAULIS[errors[:, place]]  # (patterns, 2, 2)
+        place += 1
+        for _ in operation.controls:
+            wider = np.zeros((len(paulis), 2 * paulis.shape[-1], 2 * paulis.shape[-1]), complex)
+            half = paulis.shape[-1]
+            wider[:, :half, :half] = np.eye(half)
+            wider[:, half:, half:] = paulis
+            paulis = wider
+        qubits = operation.qubits
+        yield Local(paulis, qubits, None if len(qubits) <= 2 else Unitary(paulis, qubits))
 
 
 def _draw_errors(noisy: Circuit, shots: int, rng: np.random.Generator) -> np.ndarray:
-    """For each shot the exponents x and z of every qubit of every error, (shots, sites)."""
+    """For each shot the letter of every qubit of every error, (shots, places)."""
     columns = []
     for operation in (o for o in noisy.operations if _is_error(o)):
-        words = operation.detail
+        words = np.array([["IXYZ".index(c) for c in word] for word in operation.detail], np.int8)
         chosen = rng.integers(len(words), size=shots)
         happens = rng.random(shots) < float(operation.params[0])
-        bits = np.array([[(c in "XY", c in "YZ") for c in word] for word in words])
-        columns.append(bits.reshape(len(words), -1)[chosen] * happens[:, None])
-    return np.concatenate(columns, axis=1).astype(np.int8)
+        columns.append(words[chosen] * happens[:, None].astype(np.int8))
+    return np.concatenate(columns, axis=1)

@@ -7,9 +7,11 @@ import qjax as qj
 from qjax import qasm
 from qjax.ionq import GPI2, MS, NOISE_MODELS
 from qjax.ionq.emulator import _simulate
+from qjax.ionq.emulator._fuse import mixed_circuit, pure_circuit
 from qjax.ionq.emulator._measured import defer
 from qjax.ionq.emulator._simulate import exact_outcomes, sample_shots
 from tests.support import oracle
+from tests.support.strategies import random_unitary
 
 pytestmark = pytest.mark.usefixtures("x64")
 pytest.importorskip("starlette")
@@ -135,3 +137,34 @@ class TestMeasurements:
         deferred = defer(circuit, resets=True)
         assert deferred.circuit.num_qubits == 1
         assert deferred.outcomes == {"m": 0}
+
+
+class TestBlocks:
+    """Gathering gates into blocks changes no state."""
+
+    CIRCUIT = qj.Circuit(
+        4,
+        [
+            qj.H(0), qj.CX(0, 1), qj.RY(0.3, 1), qj.CX(1, 0), qj.T(0).inverse(), qj.S(3),
+            qj.CCX(0, 1, 2), qj.RXX(0.4, 2, 1), qj.Unitary(random_unitary(2, 1), (1, 2)),
+            qj.CRY(0.7, 2, 3), qj.PauliRotation(0.2, "XYZ", (0, 2, 3)), qj.RZ(0.5, 3),
+        ],
+    )  # fmt: skip
+
+    def test_pure(self):
+        blocks = pure_circuit(self.CIRCUIT)
+        assert len(blocks) == 6
+        wanted = oracle.unitary(4, oracle.from_circuit(self.CIRCUIT))
+        found = oracle.unitary(4, oracle.from_circuit(blocks))
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+    def test_mixed(self):
+        model = (
+            qj.NoiseModel().after("all", qj.AmplitudeDamping, 0.1).after("CX", qj.Depolarizing, 0.2)
+        )
+        noisy = qj.insert_noise(self.CIRCUIT, model) + qj.Reset(3)
+        blocks = mixed_circuit(noisy)
+        assert len(blocks) < len(noisy) / 2
+        wanted = oracle.density_matrix(4, oracle.from_circuit(noisy))
+        found = oracle.density_matrix(4, oracle.from_circuit(blocks))
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
