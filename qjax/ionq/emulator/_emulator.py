@@ -116,12 +116,13 @@ class Emulator:
             self._made += 1
             return new_id(self.clock.now(), self.seed, self._made)
 
-    def submit(self, body: Any, *, unlisted: float = 0.0) -> Job:
+    def submit(self, body: Any, *, unlisted: float = 0.0, failure: str | None = None) -> Job:
         """Accepts a job.
 
         Args:
             body: as posted to `/jobs`.
             unlisted: seconds before the list of jobs shows it.
+            failure: code with which it is to fail.
 
         Returns:
             The job, or the parent of several.
@@ -134,7 +135,7 @@ class Emulator:
         self.sessions.check_open(fields["session_id"], fields["backend"])
         several = fields["type"] == "ionq.multi-circuit.v1"
         with self._lock:
-            jobs = self._make(fields, circuits, several, unlisted)
+            jobs = self._make(fields, circuits, several, listed=unlisted, failure=failure)
             self.sessions.count(fields["session_id"])
             for text in warnings_of(body):
                 self.warnings.append({"job_id": jobs[0].id, "message": text})
@@ -145,7 +146,13 @@ class Emulator:
         return jobs[0]
 
     def _make(
-        self, fields: dict[str, Any], circuits: list[dict[str, Any]], several: bool, unlisted: float
+        self,
+        fields: dict[str, Any],
+        circuits: list[dict[str, Any]],
+        several: bool,
+        *,
+        listed: float,
+        failure: str | None,
     ) -> list[Job]:
         now = self.clock.now()
         seed = (fields["noise"] or {}).get("seed")
@@ -161,7 +168,8 @@ class Emulator:
                 seed=(own if seed is None else seed + number) % _SEEDS,
                 submitted=now,
                 starts=now + self.timing.latency,
-                listed=now + unlisted,
+                listed=now + listed,
+                doom=failure,
                 **more,
             )
 
@@ -204,10 +212,12 @@ class Emulator:
             return
         try:
             work = plan_work(job, self.timing, self.clock)
-            self.sessions.check_cost(job, work.plan.price, self.bill)
+            self.sessions.check_cost(job, self.bill)
             with self._lock:
                 job.starts = max(job.starts, self._after_sibling(job))
                 job.plan = work.plan
+            if job.doom is not None:
+                raise JobError(job.doom, "The job failed, as the faults of the emulator ask.")
             result = work.run(self.clock)
         except JobError as error:
             failure = {"code": error.code, "message": error.message}
@@ -291,7 +301,7 @@ class Emulator:
         if job.canceled is not None and not any(part.billed(now) for part in parts):
             return None, None
         if self.status(job) not in FINAL:
-            return estimate, None
+            return estimate, 0.0 if job.body["backend"] == "simulator" else None
         return estimate, sum(part.plan.price for part in parts if part.plan and part.billed(now))
 
     def bill(self) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from qjax.errors import QjaxError
 
 __all__ = ["KINDS", "Fault", "FaultPlan", "read_faults"]
 
-KINDS = ("status", "slow", "reset", "truncated", "html", "unlisted")
+KINDS = ("status", "slow", "reset", "truncated", "html", "unlisted", "failed")
+_OF_JOBS = ("unlisted", "failed")  # kinds that happen to new jobs and not to answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class Fault:
     Attributes:
         kind: "status" answers with an error; "slow" answers late; "reset" breaks the connection;
             "truncated" breaks it in the middle of the body; "html" answers 200 with a page
-            instead of JSON; "unlisted" hides a new job from the list of jobs for a while.
+            instead of JSON; "unlisted" hides a new job from the list of jobs for a while;
+            "failed" makes a new job fail.
         rate: share of requests, from 0 to 1.
         script: numbers of the requests, counted from 1, instead of a rate.
         method: such as "POST"; any if not given.
@@ -37,6 +39,7 @@ class Fault:
         seconds: that a slow answer takes longer, or that a job stays hidden.
         after: whether the request is done before the fault. A reset after acceptance is a job
             that exists and whose creator was not told. Slow answers are always done before.
+        code: of the service, with which a job fails.
         page: whether the error comes as a page, as from a proxy.
         times: how often it may fire; any number if not given.
 
@@ -58,6 +61,7 @@ class Fault:
     retry_after: float | None = None
     seconds: float = 1.0
     after: bool = False
+    code: str = "QuantumComputerError"
     page: bool = False
     times: int | None = None
 
@@ -79,7 +83,7 @@ class Fault:
 
     def matches(self, method: str, path: str) -> bool:
         """Whether it looks at such a request."""
-        if self.kind == "unlisted" and (method, path.rsplit("/", 1)[-1]) != ("POST", "jobs"):
+        if self.kind in _OF_JOBS and (method, path.rsplit("/", 1)[-1]) != ("POST", "jobs"):
             return False
         right = self.method is None or self.method.upper() == method
         return right and (self.path is None or re.fullmatch(self.path, path) is not None)
@@ -92,6 +96,7 @@ _SHORT = {
     "truncated": {"kind": "truncated"},
     "html": {"kind": "html"},
     "unlisted": {"kind": "unlisted"},
+    "failed": {"kind": "failed"},
 }
 
 
@@ -172,10 +177,10 @@ class FaultPlan:
             self._seen = [0] * len(self.rules)
             self._fired = [0] * len(self.rules)
 
-    def choose(self, method: str, path: str) -> tuple[Fault | None, Fault | None]:
-        """The fault of the next request, and whether its job is to be unlisted."""
+    def choose(self, method: str, path: str) -> tuple[Fault | None, list[Fault]]:
+        """The fault of the next answer, and those of the job that it may create."""
         chosen: Fault | None = None
-        hidden: Fault | None = None
+        of_job: list[Fault] = []
         with self._lock:
             for place, rule in enumerate(self.rules):
                 if not rule.matches(method, path):
@@ -183,15 +188,15 @@ class FaultPlan:
                 self._seen[place] += 1
                 if not self._fires(place, rule):
                     continue
-                if rule.kind == "unlisted":
-                    hidden = rule
+                if rule.kind in _OF_JOBS:
+                    of_job.append(rule)
                 elif chosen is None:
                     chosen = rule
                 else:
                     continue
                 self._fired[place] += 1
                 self._record(rule, method, path)
-        return chosen, hidden
+        return chosen, of_job
 
     def _fires(self, place: int, rule: Fault) -> bool:
         if rule.times is not None and self._fired[place] >= rule.times:
@@ -205,7 +210,7 @@ class FaultPlan:
         entry = {"number": len(self.log) + 1, "kind": rule.kind, "method": method, "path": path}
         if rule.kind == "status":
             entry |= {"status": rule.status, "retry_after": rule.retry_after}
-        entry |= {"after": rule.after or rule.kind in ("slow", "unlisted")}
+        entry |= {"after": rule.after or rule.kind in ("slow", *_OF_JOBS)}
         self.log.append(entry)
 
     def report(self) -> dict[str, Any]:

@@ -50,9 +50,9 @@ class Injection:
             await self._app(scope, receive, marked)
             return
         emulator.requests[key] = emulator.requests.get(key, 0) + 1
-        fault, hidden = emulator.faults.choose(method, path)
-        if hidden is not None:
-            scope["qjax.unlisted"] = hidden.seconds
+        fault, of_job = emulator.faults.choose(method, path)
+        for rule in of_job:
+            scope[f"qjax.{rule.kind}"] = rule
         if fault is None:
             await self._app(scope, receive, marked)
         else:

@@ -69,6 +69,7 @@ class Job:
         submitted: when it was accepted.
         starts: when it may start at the earliest; children start one after the other.
         listed: when the list of jobs shows it.
+        doom: code with which it is to fail, as a fault asks.
         parent: the identifier of its parent.
         children: identifiers of its children, in the order of the circuits.
         plan: once it is compiled.
@@ -85,6 +86,7 @@ class Job:
     submitted: float
     starts: float
     listed: float
+    doom: str | None = None
     parent: str | None = None
     children: list[str] | None = None
     plan: Plan | None = None

@@ -17,7 +17,7 @@ from qjax.ionq.emulator._views import BASE
 
 __all__ = ["ROUTES"]
 
-_PAGE, _LARGEST_PAGE = 25, 100
+_PAGE, _LARGEST_PAGE = 25, 1000
 _MODES = ("average", "voting", "dnl")
 
 
@@ -26,7 +26,12 @@ async def create(request: Request) -> Response:
     check_key(request)
     emulator = emulator_of(request)
     body = await json_body(request)
-    job = emulator.submit(body, unlisted=request.scope.get("qjax.unlisted", 0.0))
+    hidden, failed = (request.scope.get(f"qjax.{kind}") for kind in ("unlisted", "failed"))
+    job = emulator.submit(
+        body,
+        unlisted=0.0 if hidden is None else hidden.seconds,
+        failure=None if failed is None else failed.code,
+    )
     return reply(_created(job), 201)
 
 

@@ -141,20 +141,19 @@ class Sessions:
             )
             self._store.save_sessions()
 
-    def check_cost(self, job: Job, price: float, bill: Callable[[], list[dict[str, Any]]]) -> None:
-        """Raises unless the session's limit leaves room for the price.
+    def check_cost(self, job: Job, bill: Callable[[], list[dict[str, Any]]]) -> None:
+        """Raises if the session's limit has been reached; a job may go beyond it, not start there.
 
         Raises:
-            JobError: if it does not.
+            JobError: if it has.
         """
         session_id = job.body["session_id"]
         if session_id is None or job.dry_run:
             return
         limit = (self._store.sessions[session_id]["settings"]["cost_limit"] or {}).get("value")
         spent = sum(entry["amount"] for entry in bill() if entry["session_id"] == session_id)
-        if limit is not None and spent + price > limit:
+        if limit is not None and spent >= limit:
             raise JobError(
                 "QuotaExhaustedError",
-                f"The circuit costs ${price:.2f}, but of the session's ${limit:.2f} only "
-                f"${max(limit - spent, 0):.2f} are left.",
+                f"The session is limited to ${limit:.2f}, of which ${spent:.2f} are spent.",
             )

@@ -110,16 +110,14 @@ def _failure(parts: list[Job]) -> dict[str, str] | None:
 def _times(job: Job, parts: list[Job], status: str, now: float) -> dict[str, Any]:
     starts = [part.start for part in parts if part.start is not None and part.start <= now]
     ends = [part.end for part in parts if part.end is not None and part.end <= now]
+    starts = ends[:1] if job.dry_run else starts
+    done = status in ("completed", "failed")
     ran = sum(part.plan.duration for part in parts if part.plan and not part.dry_run)
-    done = status in FINAL
-    ended = job.canceled if job.canceled is not None else max(ends, default=None)
-    billed = status == "completed" and job.body["backend"] != "simulator"
+    ran = 0 if job.body["backend"] == "simulator" else ran
     return {
-        "started_at": timestamp(min(starts)) if starts and status != "failed" else None,
-        "completed_at": timestamp(ended) if done and ended is not None else None,
-        "execution_duration_ms": (round(1000 * ran) if billed else 0)
-        if status == "completed"
-        else None,
+        "started_at": timestamp(min(starts)) if starts else None,
+        "completed_at": timestamp(max(ends)) if done and ends else None,
+        "execution_duration_ms": round(1000 * ran) if done else None,
     }
 
 
@@ -133,10 +131,12 @@ def _stats(parts: list[Job], machine: bool, done: bool) -> dict[str, Any]:
     counts: Counter[str] = Counter()
     for plan in plans:
         counts += Counter(plan.gate_counts)
-    stats: dict[str, Any] = {"circuits": len(parts)}
-    if plans:
-        stats["qubits"] = max(plan.qubits for plan in plans)
-        stats["gate_counts"] = {"1q": 0, "2q": 0, **counts}
+    sizes = [plan.qubits for plan in plans] or [part.input.get("qubits") or 1 for part in parts]
+    stats: dict[str, Any] = {
+        "qubits": max(sizes),
+        "circuits": len(parts),
+        "gate_counts": {"1q": 0, "2q": 0, **counts},
+    }
     if machine and done:
         stats["kwh"] = round(sum(plan.predicted for plan in plans) * _KILOWATTS / 3600, 5)
         stats["predicted_quantum_compute_time_us"] = 0

@@ -149,10 +149,12 @@ class TestSessions:
         assert len(call.get("/sessions")["sessions"]) == 1
 
     def test_cost_limit(self, call):
-        session_id = call.post({"backend": "qpu.forte-1", "settings": self.LIMITS}, "/sessions")
-        job = call.run(native(session_id=session_id))
-        assert job["failure"]["code"] == "QuotaExhaustedError"
-        assert "of the session's $5.00 only $5.00" in job["failure"]["message"]
+        limits = {**self.LIMITS, "job_count_limit": None}
+        session_id = call.post({"backend": "qpu.forte-1", "settings": limits}, "/sessions")
+        first, second = (call.run(native(session_id=session_id)) for _ in range(2))
+        assert first["status"] == "completed"
+        assert second["failure"]["code"] == "QuotaExhaustedError"
+        assert "limited to $5.00, of which $25.79 are spent" in second["failure"]["message"]
 
     def test_it_expires(self, call):
         session_id = call.post({"backend": "qpu.forte-1", "settings": self.LIMITS}, "/sessions")

@@ -216,6 +216,15 @@ class TestOverHttp:
         emulator.clock.advance(5)
         assert listed()
 
+    def test_failed(self, client, emulator):
+        self.rules(client, {"kind": "failed", "code": "SystemCancel", "script": [1]})
+        ids = [client.post("/jobs", json=circuit_job()).json()["id"] for _ in range(2)]
+        emulator.settle()
+        failed, fine = (client.get(f"/jobs/{name}").json() for name in ids)
+        assert failed["status"] == "failed" and failed["failure"]["code"] == "SystemCancel"
+        assert fine["status"] == "completed"
+        assert self.report(client)["counts"] == {"failed": 1}
+
     def test_rules_that_do_not_fit(self, client):
         root = str(client.base_url).removesuffix("/v0.4/")
         answer = httpx.put(f"{root}/emulator/faults", json=[{"kind": "loud", "rate": 1}])
