@@ -3,13 +3,13 @@
 Nothing here knows how the service writes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from qjax._checks import check_positive_int
+from qjax._checks import check_positive_int, check_qubits, check_qubits_in_range
 from qjax.errors import ObservableError
 from qjax.ionq._errors import ResponseError
 from qjax.observables import PauliSum, as_pauli_sum
@@ -126,6 +126,24 @@ class Outcomes:
         number = check_positive_int(shots, name="shots", error=ObservableError)
         drawn = np.random.default_rng(seed).multinomial(number, self.weights)
         return {self._text(i): int(c) for i, c in zip(self.indices, drawn, strict=True) if c}
+
+    def marginal(self, qubits: Sequence[int]) -> "Outcomes":
+        """Outcomes of some qubits, the others summed over.
+
+        A native circuit whose qubits changed places is read with its `positions`.
+
+        Args:
+            qubits: which, in the order that the result shall have.
+
+        Raises:
+            CircuitError: if one is named twice or is not there.
+        """
+        where = check_qubits(qubits)
+        check_qubits_in_range(where, self.num_qubits, what="Outcomes.marginal")
+        indices = np.zeros_like(self.indices)
+        for qubit in where:
+            indices = (indices << 1) | ((self.indices >> (self.num_qubits - 1 - qubit)) & 1)
+        return Outcomes.from_weights(len(where), indices, self.weights, self.shots)
 
     def expectation(self, observable: Any) -> MeasuredValue:
         """Mean of an observable made of Z and the identity.

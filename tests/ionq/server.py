@@ -64,9 +64,9 @@ class Server:
         return self
 
     async def __aexit__(self, *exception) -> None:
-        self._server.close()
         for _ in range(5):  # connections that were just opened begin to be served
             await asyncio.sleep(0)
+        self._server.close()
         while self._open:
             for task in self._open:
                 task.cancel()

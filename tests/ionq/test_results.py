@@ -108,6 +108,13 @@ class TestOutcomes:
         assert sum(drawn.values()) == 1000 and abs(drawn["00"] - 500) < 80
         assert drawn == outcomes.sample_counts(1000, seed=0)
 
+    def test_marginals_and_other_orders(self):
+        outcomes = Outcomes(3, np.array([1, 3, 4]), np.array([0.5, 0.3, 0.2]), 10)
+        assert outcomes.marginal((2, 0)).counts() == {"01": 2, "10": 8}
+        assert outcomes.marginal((2, 1, 0)).probabilities() == {"001": 0.2, "100": 0.5, "110": 0.3}
+        with pytest.raises(CircuitError, match="must be below num_qubits=3"):
+            outcomes.marginal((3,))
+
     def test_no_vector_of_many_qubits(self):
         outcomes = read_outcomes({"0": 1.0}, num_qubits=27)
         with pytest.raises(ObservableError, match="up to 26 qubits, but there are 27"):
