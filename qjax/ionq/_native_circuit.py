@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
+from qjax._typing import is_concrete
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError
 from qjax.ionq._machines import Machine
@@ -54,7 +56,10 @@ class NativeCircuit:
             values: dict[Any, Any] = dict(enumerate(self.source.params))
             for place in {key[0][1] for key in self.program.unknowns if isinstance(key[0], tuple)}:
                 values["amplitudes", place] = amplitude_angles(self.source.data[place])
-            object.__setattr__(self, "_numbers", self.program.evaluate(values))
+            leaves = {key[0] for key in self.program.unknowns}
+            on_host = all(is_concrete(values[leaf]) for leaf in leaves)
+            numbers = self.program.evaluate(values, np if on_host else jnp)
+            object.__setattr__(self, "_numbers", numbers)
 
     @property
     def circuit(self) -> Circuit:
