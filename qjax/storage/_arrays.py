@@ -138,6 +138,10 @@ def write_leaves(
             arrays[array] = data
         records.append(record._replace(array=array, offset=offset))
     arrays |= {name: np.concatenate(parts) for name, parts in packs.items()}
+    if all(array.nbytes < SMALL_BYTES for array in arrays.values()):
+        for name, array in arrays.items():  # starting threads would take longer
+            _write_array(group, name, array, compression)
+        return records
     with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
         writes = [pool.submit(_write_array, group, *item, compression) for item in arrays.items()]
         for write in writes:
@@ -210,13 +214,15 @@ def _restore_keys(record: LeafRecord, flat: np.ndarray) -> jax.Array:
 
 
 def _write_array(group: zarr.Group, name: str, data: np.ndarray, compression: Compression) -> None:
+    # What is small is not worth the thread that compresses it.
+    is_compressed = compression == "zstd" and data.nbytes >= SMALL_BYTES
     # A chunk that equals the fill value would not be written, and a lost one would not be missed.
     array = group.create_array(
         name,
         shape=data.shape,
         dtype=data.dtype,
         chunks=_chunks(data.shape, data.dtype.itemsize),
-        compressors=ZstdCodec(level=1) if compression == "zstd" else None,
+        compressors=ZstdCodec(level=1) if is_compressed else None,
         config={"write_empty_chunks": True},
     )
     if data.size:

@@ -119,7 +119,7 @@ def save_checkpoint(
         metadata: JSON values to keep with it.
         epoch: how many epochs are done, to find it by.
         metrics: numbers by name, to find the best by.
-        compression: ``"zstd"``, or None for none.
+        compression: of large arrays: ``"zstd"``, or None for none.
 
     Returns:
         The folder of the checkpoint.

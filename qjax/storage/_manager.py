@@ -81,7 +81,7 @@ class CheckpointManager(Closing):
         keep_best: how many with the best metric stay as well.
         best_metric: which metric that is.
         best_mode: whether ``"min"`` or ``"max"`` of it is best.
-        compression: ``"zstd"``, or None for none.
+        compression: of large arrays: ``"zstd"``, or None for none.
         asynchronous: False to write in `save` itself.
         before_commit: called before each checkpoint is written, in the thread that writes, such
             as the `flush` of a metrics logger: what a checkpoint relies on is then on disk

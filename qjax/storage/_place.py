@@ -22,7 +22,7 @@ from zarr.storage import FsspecStore, LocalStore
 from qjax.errors import RunError
 from qjax.storage._files import sync_folder, sync_folders, write_atomic, write_synced
 from qjax.storage._lock import WriterLock
-from qjax.storage._store import FileEntry, ManifestStore
+from qjax.storage._store import INLINE_BYTES, FileEntry, ManifestStore
 
 __all__ = ["MANIFEST", "Place", "PlaceLike", "as_place"]
 
@@ -167,7 +167,11 @@ class _SyncedStore(LocalStore):
     """Syncs each file as it is written, while others are compressed."""
 
     async def set(self, key: str, value: Buffer) -> None:
-        await asyncio.to_thread(write_synced, self.root / key, value.as_numpy_array().data)
+        path, content = self.root / key, value.as_numpy_array().data
+        if len(value) < INLINE_BYTES:  # as for its checksum
+            write_synced(path, content)
+        else:
+            await asyncio.to_thread(write_synced, path, content)
 
 
 class _StorePlace:

@@ -15,11 +15,11 @@ from zarr.abc.store import ByteRequest, Store
 
 from qjax.errors import RunError
 
-__all__ = ["FileEntry", "ManifestStore", "damage"]
+__all__ = ["INLINE_BYTES", "FileEntry", "ManifestStore", "damage"]
 
 GROUP = "arrays.zarr"
 
-# The checksum of less than this takes no longer than handing it to another thread.
+# To check or write less than this takes no longer than handing it to another thread.
 INLINE_BYTES = 1 << 16
 
 # Finds damage, not forgery. Format 1 had SHA-256, which takes more than twice as long.

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,12 +12,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import nnx
 
 from qjax.cli import main
 from qjax.cli._run_directory import make_run_directory
 from qjax.data import load_digits
-from qjax.storage import AsyncMetricsLogger, list_checkpoints, load_checkpoint, read_metrics
+from qjax.nn import QuantumFeatureExtractor, QuantumReadout, QuantumSequential, models
+from qjax.storage import (
+    AsyncMetricsLogger,
+    inspect_checkpoints,
+    list_checkpoints,
+    load_checkpoint,
+    read_metrics,
+)
+from qjax.train import Learner
 from tests.cli.conftest import SETTINGS, Command, Run
 
 KEYS = {
@@ -128,6 +139,72 @@ class TestRunDirectory:
         assert (checkpoint.metadata["epoch"], checkpoint.metadata["sums"]["steps"]) == (3, 0)
 
 
+def only_circuits(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Module:
+    """Circuits on 6 qubits: no parameter has as many numbers as a state has amplitudes."""
+    assert num_features == 2**6
+    return QuantumSequential(
+        QuantumFeatureExtractor(6, depth=1, rngs=rngs),
+        QuantumReadout(6, num_classes=num_classes, rngs=rngs),
+    )
+
+
+@pytest.fixture(scope="module")
+def circuits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `only_circuits`."""
+    folder = tmp_path_factory.mktemp("runs") / "circuits"
+    options = ("--samples", "40", "--batch-size", "20", "--epochs", "2", "--profile")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(models.MODELS, "only-circuits", only_circuits)
+        with pytest.raises(SystemExit) as stopped:
+            main(["train", "--model", "only-circuits", *options, "--run-dir", str(folder)])
+    assert not stopped.value.code
+    return folder
+
+
+class TestNoAmplitudes:
+    """Neither states nor anything of their size is ever written to a run directory."""
+
+    def test_checkpoints_hold_the_training_state_alone(self, circuits_run: Path) -> None:
+        model = only_circuits(num_features=64, num_classes=10, rngs=nnx.Rngs(0))
+        state = Learner(model, optax.adam(optax.constant_schedule(0.1))).abstract_state
+        expected = {
+            (jax.tree_util.keystr(path), leaf.shape)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+        }
+        for info in inspect_checkpoints(circuits_run / "checkpoints"):
+            assert {(leaf.name, tuple(leaf.shape)) for leaf in info.leaves} == expected
+            assert all(np.prod(leaf.shape) < 2**6 for leaf in info.leaves)
+
+    def test_arrays_on_disk_are_those_of_the_checkpoints(self, circuits_run: Path) -> None:
+        for info in inspect_checkpoints(circuits_run / "checkpoints"):
+            zarr_group = circuits_run / "checkpoints" / f"step-{info.step:09d}" / "arrays.zarr"
+            arrays = [json.loads(file.read_text()) for file in zarr_group.glob("*/zarr.json")]
+            assert arrays
+            stored = sum(int(np.prod(array["shape"])) for array in arrays)
+            assert stored == sum(int(np.prod(leaf.shape)) for leaf in info.leaves)
+
+    def test_rows_hold_single_numbers(self, circuits_run: Path) -> None:
+        kinds = {str(field.type) for field in read_metrics(circuits_run).schema}
+        assert kinds <= {"int32", "int64", "double", "string", "timestamp[us, tz=UTC]"}
+
+    def test_nothing_else_holds_numbers_but_text_and_pictures(self, circuits_run: Path) -> None:
+        others = [
+            path.relative_to(circuits_run)
+            for path in circuits_run.rglob("*")
+            if path.is_file() and "arrays.zarr" not in path.parts
+        ]
+        names = {path.name for path in others if path.suffix not in (".json", ".png")}
+        assert names == {".lock", "part-000000.parquet"}
+
+        def longest(value: Any) -> int:
+            if isinstance(value, dict):
+                return max(map(longest, value.values()), default=0)
+            return len(value) if isinstance(value, list) else 0
+
+        texts = [path for path in others if path.suffix == ".json" and path.stem != "timeline"]
+        assert all(longest(json.loads((circuits_run / path).read_text())) < 2**6 for path in texts)
+
+
 class TestOutput:
     def test_one_line_for_each_epoch(self, finished: Run) -> None:
         lines = [line for line in finished.out.splitlines() if line.startswith("epoch")]
@@ -182,11 +259,19 @@ def five_epochs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class TestResume:
-    """A run that was cut short gives the same bits as one that never stopped.
+DRAW = random.Random(0)
 
-    How it is cut short is in `TestInterrupt` and `test_after_a_kill`.
-    """
+# Where a run of five epochs of five steps is killed, each time after the one before; see `tiny`.
+PLACES = [
+    "metrics 1",
+    f"moment {DRAW.randrange(40)}",
+    "checkpoint 1",
+    f"row {DRAW.randrange(16, 25)}",
+]
+
+
+class TestResume:
+    """A run that was cut short gives the same bits as one that never stopped."""
 
     def test_with_more_epochs(self, qjax: Command, finished: Run, tmp_path: Path) -> None:
         folder = tmp_path / "longer"
@@ -220,20 +305,21 @@ class TestResume:
         assert_same_bits(leaves(folder), leaves(finished.folder))
         assert read_metrics(folder).num_rows == read_metrics(finished.folder).num_rows
 
-    @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-    @pytest.mark.parametrize("point", [3, 18])
-    def test_after_a_kill(
-        self, qjax: Command, five_epochs: Path, tmp_path: Path, point: int
-    ) -> None:
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+    def test_killed_again_and_again(self, five_epochs: Path, tmp_path: Path) -> None:
         folder = tmp_path / "killed"
-        arguments = ["train", *SETTINGS, "--epochs", "5", "--run-dir", str(folder)]
-        killed = subprocess.run(
-            [sys.executable, "-m", "tests.cli.tiny", *arguments],
-            env={**os.environ, "KILL_BEFORE_STEP": str(point)},
+        start = ["train", *SETTINGS, "--epochs", "5", "--run-dir", str(folder)]
+        resume = ["train", "--resume", str(folder)]
+        jobs = [(start, PLACES[0]), *((resume, place) for place in PLACES[1:]), (resume, None)]
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.cli.tiny", str(tmp_path / "compiled")],
+            input="\n".join(json.dumps({"arguments": a, "place": place}) for a, place in jobs),
             capture_output=True,
+            text=True,
+            timeout=600,
         )
-        assert killed.returncode == -signal.SIGKILL
-        assert "resuming after epoch" in qjax("train", "--resume", folder).out
+        codes = [int(line) for line in done.stdout.split()]
+        assert codes == [-signal.SIGKILL] * len(PLACES) + [0], done.stderr
         assert_same_bits(leaves(folder), leaves(five_epochs))
         assert rows(folder) == rows(five_epochs)
 

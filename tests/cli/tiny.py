@@ -1,17 +1,29 @@
-"""A small model; run as a module, the command `qjax` with that model under the name "tiny".
+"""A small model under the name "tiny", and runs of it in processes that are killed.
 
-With ``KILL_BEFORE_STEP`` in its environment, the process kills itself without warning when that
-step is about to be recorded; it then saves every second epoch.
+``python -m tests.cli.tiny`` reads jobs from its standard input, one a line: the arguments of the
+command `qjax` and where its process kills itself without warning, if it does. It forks a process
+for each, one after the other, and prints how each ended. A place is a kind and a number:
+
+- ``row N``: the row of step N is about to be logged;
+- ``metrics N``: the N-th commit of metrics is about to be renamed into place;
+- ``checkpoint N``: likewise of a checkpoint;
+- ``moment N``: N milliseconds after the first row.
 """
 
+import json
 import os
 import signal
-from collections.abc import Mapping
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import jax
 from flax import nnx
 
+import qjax.cli._run  # noqa: F401  # before the fork, so that no process imports it again
 from qjax.cli import _run_directory, main
 from qjax.nn import DecodingLayer, QuantumFeatureExtractor, models
 from qjax.storage import AsyncMetricsLogger, CheckpointManager
@@ -26,21 +38,74 @@ def tiny(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequenti
     )
 
 
-def kill_before(step: int) -> None:
-    """Prepares the end of this process."""
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_before(function: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Kills this process when a function is about to be called for the N-th time."""
+    calls = 0
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            die()
+        return function(*arguments, **options)
+
+    return call
+
+
+def watch_rows(kind: str, number: int) -> None:
+    """Prepares the end of this process at a row, or a while after the first."""
     write = AsyncMetricsLogger.write
+    timer = threading.Timer(number / 1000, die)
 
     def write_or_die(self: AsyncMetricsLogger, row: Mapping[str, Any]) -> None:
-        if row["step"] == step:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if kind == "row" and row["step"] == number:
+            die()
+        if kind == "moment" and timer.ident is None:
+            timer.start()
         write(self, row)
 
     AsyncMetricsLogger.write = write_or_die
-    _run_directory.CheckpointManager = partial(CheckpointManager, every_epochs=2)
+
+
+def install(place: str) -> None:
+    """Prepares the end of this process."""
+    kind, number = place.split()
+    if kind == "checkpoint":
+        os.rename = die_before(os.rename, int(number))
+    elif kind == "metrics":
+        # The configuration is renamed into place before them.
+        os.replace = die_before(os.replace, 1 + int(number))
+    else:
+        watch_rows(kind, int(number))
+
+
+def run(job: Mapping[str, Any]) -> int:
+    """Runs one job in a process of its own; returns its exit code, or minus its signal."""
+    child = os.fork()
+    if child:
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    _run_directory.CheckpointManager = partial(CheckpointManager, every_epochs=1)
+    if job["place"]:
+        install(job["place"])
+    try:
+        main(job["arguments"])
+    except SystemExit as done:
+        os._exit(int(done.code or 0))
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of forking beside threads, of which there are none of JAX
     models.MODELS["tiny"] = tiny
-    if point := os.environ.get("KILL_BEFORE_STEP"):
-        kill_before(int(point))
-    main()
+    jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    for line in sys.stdin:
+        sys.stdout.write(f"{run(json.loads(line))}\n")
+        sys.stdout.flush()

@@ -1,0 +1,218 @@
+"""What logging every step and saving every ten costs a training loop, on the Fashion-MNIST model.
+
+The same steps run with metrics and checkpoints and without both, by turns. Each call of `write` and
+`save` in the training thread is timed on its own. Ends with 1 if an aim is missed. Writes
+`bench/results/training.md` and `training.json`; with --toy, on random images, it does neither.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optax
+from _timing import arguments, machine
+from flax import nnx
+
+import qjax.data
+from qjax.nn import models
+from qjax.storage import AsyncMetricsLogger, CheckpointManager, inspect_checkpoints, read_metrics
+from qjax.train import AsyncQuantumTrainer, Learner
+
+OUTPUT = Path(__file__).parent / "results" / "training.md"
+COMMAND = "QJAX_DATA_DIR=... python bench/bench_training.py"
+
+MODEL = "quantum-first"
+BATCH = 32
+EVERY = 10  # steps between two checkpoints
+AIMS = {"share": 0.01, "wall_ratio": 1.03}
+
+
+class Clocked:
+    """Passes calls on and adds up the time in some of them."""
+
+    def __init__(self, target: Any, *names: str) -> None:
+        self.seconds = 0.0
+        self._target = target
+        for name in names:
+            setattr(self, name, self._clocked(getattr(target, name)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def _clocked(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            begin = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                self.seconds += time.perf_counter() - begin
+
+        return call
+
+
+class Turn(NamedTuple):
+    """One run, in seconds: all of it, of that in `write` and in `save`; of processor time, all."""
+
+    wall: float
+    in_log: float
+    in_save: float
+    processor: float
+
+
+def load_images(steps: int, *, is_toy: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The images of one epoch, which are `steps` batches."""
+    count = steps * BATCH
+    if is_toy:
+        generator = np.random.default_rng(0)
+        x = generator.uniform(size=(count, 16)).astype(np.float32)
+        return x, generator.integers(10, size=count).astype(np.int32)
+    data = qjax.data.load("fashion-mnist", samples=count)
+    return data.train_x, data.train_y
+
+
+def make_learner(features: int) -> Learner:
+    """The learner that all turns share, compiled."""
+    model = models.create(MODEL, num_features=features, num_classes=10, rngs=nnx.Rngs(0))
+    learner = Learner(model, optax.adam(0.01), grad_norms="group")
+    learner.compile_step(BATCH, features)
+    return learner
+
+
+def train(learner: Learner, data: Any, epochs: int, **more: Any) -> float:
+    """Seconds of a run."""
+    model = learner.model(learner.start())
+    trainer = AsyncQuantumTrainer(model, optax.adam(0.01), epochs=epochs, batch_size=BATCH, **more)
+    trainer.learner = learner
+    begin = time.perf_counter()
+    trainer.fit(data)
+    return time.perf_counter() - begin
+
+
+def bare(learner: Learner, data: Any, epochs: int) -> Turn:
+    """A run that writes nothing."""
+    processor = time.process_time()
+    wall = train(learner, data, epochs)
+    return Turn(wall, 0.0, 0.0, time.process_time() - processor)
+
+
+def recorded(learner: Learner, data: Any, epochs: int, folder: str) -> Turn:
+    """A run that logs every step and saves every epoch; opening and closing are in its time."""
+    run_dir = tempfile.mkdtemp(dir=folder)
+    begin, processor = time.perf_counter(), time.process_time()
+    with (
+        AsyncMetricsLogger(run_dir) as metrics,
+        CheckpointManager(
+            f"{run_dir}/checkpoints", every_epochs=1, before_commit=metrics.flush
+        ) as checkpoints,
+    ):
+        sink, store = Clocked(metrics, "write"), Clocked(checkpoints, "save")
+        train(learner, data, epochs, metrics=sink, checkpoints=store)
+    wall, processor = time.perf_counter() - begin, time.process_time() - processor
+    steps = epochs * EVERY
+    assert read_metrics(run_dir).num_rows == steps + epochs
+    assert inspect_checkpoints(f"{run_dir}/checkpoints")[-1].step == steps
+    return Turn(wall, sink.seconds, store.seconds, processor)
+
+
+def take_turns(pairs: int, epochs: int, *, is_toy: bool) -> dict[str, Any]:
+    """Runs both kinds by turns."""
+    data = load_images(EVERY, is_toy=is_toy)
+    learner = make_learner(data[0].shape[1])
+    rounds = []
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-training-") as folder:
+        bare(learner, data, 1)
+        for number in range(pairs):
+            kinds = ("with", "without") if number % 2 else ("without", "with")
+            turn = {
+                kind: recorded(learner, data, epochs, folder)
+                if kind == "with"
+                else bare(learner, data, epochs)
+                for kind in kinds
+            }
+            rounds.append(turn)
+    steps = epochs * EVERY
+    results = summarise(rounds)
+    return {
+        "features": data[0].shape[1],
+        "steps": steps,
+        "pairs": pairs,
+        **results,
+        "step_ms": 1e3 * statistics.median(r["without"].wall for r in rounds) / steps,
+        "rounds": [{kind: turn._asdict() for kind, turn in r.items()} for r in rounds],
+    }
+
+
+def summarise(rounds: list[dict[str, Turn]]) -> dict[str, Any]:
+    """Medians, and the range of each."""
+    values = {
+        "log_share": [r["with"].in_log / r["with"].wall for r in rounds],
+        "save_share": [r["with"].in_save / r["with"].wall for r in rounds],
+        "share": [(r["with"].in_log + r["with"].in_save) / r["with"].wall for r in rounds],
+        "wall_ratio": [r["with"].wall / r["without"].wall for r in rounds],
+        "processor_ratio": [r["with"].processor / r["without"].processor for r in rounds],
+    }
+    medians = {name: statistics.median(each) for name, each in values.items()}
+    return medians | {f"{name}_range": [min(each), max(each)] for name, each in values.items()}
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Markdown: one line per number."""
+    rows = (
+        ("time in `write`, % of the run", "log_share", 100.0, 3, ""),
+        ("time in `save`, % of the run", "save_share", 100.0, 3, ""),
+        ("both, %", "share", 100.0, 3, f"{100 * AIMS['share']:.0f}"),
+        ("wall time with / without", "wall_ratio", 1.0, 3, str(AIMS["wall_ratio"])),
+        ("processor time with / without", "processor_ratio", 1.0, 3, ""),
+    )
+    lines = ["| | median | lowest | highest | at most wanted |", "| --- | --- | --- | --- | --- |"]
+    for title, name, scale, digits, aim in rows:
+        low, high = results[f"{name}_range"]
+        cells = (f"{scale * value:.{digits}f}" for value in (results[name], low, high))
+        lines.append(f"| {title} | {' | '.join(cells)} | {aim} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Prints the table; returns 1 if an aim is missed."""
+    options = arguments(__doc__ or "")
+    pairs, epochs = (2, 3) if options.toy else (9, 30)
+    results = take_turns(pairs, epochs, is_toy=options.toy)
+    missed = [
+        f"{name} is {results[name]:.4g}, the aim {aim}"
+        for name, aim in AIMS.items()
+        if results[name] > aim
+    ]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    about = f"{machine()}, load averages {load} at the end"
+    sentence = (
+        f"The `{MODEL}` model on {results['features']} features in batches of {BATCH}, "
+        f"{results['step_ms']:.2f} ms a step without; logging every step and saving every {EVERY}; "
+        f"{pairs} alternating pairs of {results['steps']} steps, each with opening and closing of "
+        "what it writes."
+    )
+    verdict = "Missed: " + "; ".join(missed) if missed else "All aims are met."
+    parts = [sentence, table(results), verdict]
+    print(about, *parts, sep="\n\n")
+    if not options.toy:
+        _write(about, parts, {**results, "missed": missed})
+    return int(bool(missed) and not options.toy)
+
+
+def _write(about: str, parts: list[str], results: dict[str, Any]) -> None:
+    when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    head = f"# Training with metrics and checkpoints\n\n`{COMMAND}`, {when}.\n\n{about}."
+    OUTPUT.write_text("\n\n".join([head, *parts]) + "\n")
+    content = {"command": COMMAND, "when": when, "machine": about, "aims": AIMS, **results}
+    OUTPUT.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
