@@ -1,18 +1,20 @@
-"""The stages of a loop, as a timeline records them."""
+"""Training with real stores: a timeline of its stages, and going back to the best state."""
 
 import itertools
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import optax
 import pytest
 from flax import nnx
 
 from qjax.errors import RunError
-from qjax.storage import AsyncMetricsLogger, CheckpointManager
+from qjax.storage import AsyncMetricsLogger, CheckpointManager, list_checkpoints, read_metrics
 from qjax.train import STAGES, AsyncQuantumTrainer, FitResult, Learner, Span, Timeline
 from tests.train.models import Waves, clusters
+from tests.train.support import assert_same_bits
 
 X, Y = clusters(90)
 STEPS = 6  # per epoch
@@ -53,6 +55,37 @@ def recorded(
 
 def of_stage(spans: list[Span], stage: str) -> list[Span]:
     return [span for span in spans if span.stage == stage]
+
+
+class TestResumeFromBest:
+    """With real stores: what came after the best state is superseded, on disk as well."""
+
+    def test_later_checkpoints_and_rows_make_way(self, learner: Learner, tmp_path: Path) -> None:
+        def opened() -> tuple[AsyncMetricsLogger, CheckpointManager]:
+            metrics = AsyncMetricsLogger(tmp_path, hardware=False)
+            path = tmp_path / "checkpoints"
+            best: Any = {"best_metric": "train_loss", "best_mode": "max"}  # the first epoch
+            return metrics, CheckpointManager(path, every_epochs=1, asynchronous=False, **best)
+
+        def run(resume: Any, epochs: int) -> FitResult:
+            metrics, checkpoints = opened()
+            with metrics, checkpoints:
+                trainer = AsyncQuantumTrainer(
+                    Waves(nnx.Rngs(0)), optax.adam(0.02), epochs=epochs, batch_size=16,
+                    metrics=metrics, checkpoints=checkpoints,
+                )  # fmt: skip
+                trainer.learner = learner
+                return trainer.fit((X, Y), resume=resume)
+
+        whole = run(None, 4)
+        assert list_checkpoints(tmp_path / "checkpoints") == [6, 12, 18, 24]
+        run("best", 2)
+        assert list_checkpoints(tmp_path / "checkpoints") == [6, 12]
+        assert read_metrics(tmp_path)["step"].to_pylist() == [*range(1, 7), -1, *range(7, 13), -1]
+        again = run("latest", 4)
+        assert_same_bits(again.state, whole.state)
+        with pytest.raises(RunError, match="`resume` must be given where `checkpoints` hold a run"):
+            run(None, 4)
 
 
 class TestTimeline:
