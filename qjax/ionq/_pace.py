@@ -64,7 +64,7 @@ class Deadline:
         """
         if seconds >= self.remaining():
             raise DeadlineError(
-                f"The deadline of {self.seconds:g} s passed while waiting for {what}.",
+                f"The deadline of {self.seconds:g} s would pass while waiting for {what}.",
                 job_id=job_id,
             )
         await self._clock.sleep(seconds)

@@ -94,6 +94,9 @@ class Submitter:
                 return await self._send(path, body, deadline)
             except _Doubt as error:
                 doubt = str(error)
+            except asyncio.CancelledError:
+                logger.warning("Cancelled while job %s was sent; it may have been taken.", tag)
+                raise
             found = await self._settle(tag, intended, doubt, deadline)
             if found is not None:
                 return found

@@ -191,7 +191,7 @@ class TestJobs:
         assert sum(time.slept) <= 20
 
     def test_deadline_of_the_client_holds_for_every_call(self):
-        with pytest.raises(DeadlineError, match="deadline of 3 s passed while waiting for an ans"):
+        with pytest.raises(DeadlineError, match="deadline of 3 s would pass while waiting for an"):
             run(lambda c: c.whoami(), replies(Reply(503)), FakeTime(), deadline=3)
 
     @pytest.mark.parametrize("cancel_remote", [False, True])

@@ -271,6 +271,23 @@ class TestSubmission:
         )
         assert list(service.jobs) == [created.id]
 
+    def test_cancelling_a_submission_leaves_its_tag_in_the_log(self, caplog):
+        async def cancelled(client):
+            task = asyncio.ensure_future(client.create_job(BELL, backend="simulator", tag="mine"))
+            await posted.wait()
+            task.cancel()
+            await asyncio.wait([task])
+
+        def handler(request):
+            if request.method == "GET":
+                return FakeIonQ()(request)
+            posted.set()
+            return Reply(fault="hang")
+
+        posted = asyncio.Event()
+        run(cancelled, handler)
+        assert "Cancelled while job mine was sent; it may have been taken." in caplog.messages
+
     def test_find_job_looks_again(self):
         service = faulty(FakeIonQ(hidden_for=10**6), Reply(500), carried_out=True)
 

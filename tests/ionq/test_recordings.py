@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from qjax import ionq
-from qjax.ionq import ApiError, Backoff, Job, Outcomes, ResponseError, ShotTable
+from qjax.ionq import ApiError, Backoff, Job, Outcomes, ShotTable
 from qjax.ionq._results import is_outcomes, read_outcomes, read_shots
 from tests.ionq.server import KEY, FakeTime, Reply, Server
 
@@ -208,41 +208,3 @@ class TestWhatTheyTeach:
         assert parent.child_job_ids == tuple(child.id for child in children)
         assert all(child.parent_job_id == parent.id for child in children)
         assert parent.stats == ionq.JobStats() and parent.stats.qubits is None
-
-
-class TestModels:
-    @pytest.mark.parametrize(
-        ("changes", "text"),
-        [
-            ({"id": None}, "the service's job lacks the field `id`"),
-            ({"status": 3}, "field `status` of the service's job must be str, but is int '3'"),
-            ({"submitted_at": "soon"}, "field `submitted_at` of the service's job must be a date"),
-            ({"shots": "many"}, "field `shots` of the service's job must be a whole number"),
-            ({"stats": []}, "service's stats must be an object, but is list"),
-            ({"results": {"x": None}}, "service's result link must be an object, but is null"),
-        ],
-    )
-    def test_wrong_fields_are_named(self, changes, text):
-        body = last_job("qiskit_dry_run").raw | changes
-        with pytest.raises(ResponseError, match=re.compile(text, re.IGNORECASE)):
-            Job.from_json(body)
-
-    def test_unknown_fields_are_kept(self):
-        body = dict(last_job("qiskit_dry_run").raw) | {"novelty": 1}
-        job = Job.from_json(body)
-        assert job.raw["novelty"] == 1 and job == last_job("qiskit_dry_run")
-
-    def test_numbers_may_be_text(self):
-        body = dict(last_job("qiskit_dry_run").raw) | {"shots": "250"}
-        assert Job.from_json(body).shots == 250
-
-    def test_actual_cost_under_either_name(self):
-        amount = {"value": 24.83, "unit": "usd"}
-        for name in ("cost", "actual_cost"):
-            read = ionq.JobCost.from_json({"dry_run": False, name: amount})
-            assert read.actual == ionq.Cost(value=24.83, unit="usd") and read.estimated is None
-
-    def test_rates_by_the_second(self):
-        rates = {"rates": [{"sku": "x", "unit": "compute_second", "unit_cost": 2.5}]}
-        body = {"estimated_total_cost": 5, "estimated_unit": "usd", "rate_card": rates}
-        assert ionq.CostEstimate.from_json(body).rate_second == 2.5

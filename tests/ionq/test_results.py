@@ -160,10 +160,14 @@ OBSERVABLES = [
 CIRCUIT = qj.Circuit(3, [qj.RY(0.7, 0), qj.CX(0, 1), qj.RX(0.4, 2), qj.CRZ(1.1, 2, 0), qj.H(1)])
 
 
-def simulated(circuit, shots=None, seed=0):
-    """What the service would answer, from the oracle."""
+def exact_probabilities(circuit):
     ket = oracle.statevector(circuit.num_qubits, oracle.from_circuit(circuit))
-    p = oracle.probabilities(ket)
+    return oracle.probabilities(ket)
+
+
+def simulated(circuit, p=None, shots=None, seed=0):
+    """What the service would answer, from the oracle."""
+    p = exact_probabilities(circuit) if p is None else p
     indices = np.arange(len(p))
     if shots is None:
         return Outcomes.from_weights(circuit.num_qubits, indices, p, None)
@@ -197,8 +201,9 @@ class TestMeasurementCircuits:
 
     def test_standard_errors_are_those_of_repeated_experiments(self):
         plan = measurement_circuits(CIRCUIT, OBSERVABLES[0])
+        known = [(circuit, exact_probabilities(circuit)) for circuit in plan.circuits]
         runs = [
-            plan.estimate([simulated(c, 400, 10 * seed + k) for k, c in enumerate(plan.circuits)])
+            plan.estimate([simulated(*one, 400, 10 * seed + k) for k, one in enumerate(known)])
             for seed in range(200)
         ]
         values = np.array([run[0].value for run in runs])

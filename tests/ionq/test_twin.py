@@ -76,13 +76,13 @@ def test_one_impossible_outcome_counts():
 
 
 def test_noisy_twin():
-    rate = 0.0133
+    rate = 0.05
     noise = qj.NoiseModel().after("RXX", qj.Depolarizing, 15 / 16 * rate)
-    gates = qj.Circuit(2, [qj.RY(0.7, 0)] + [qj.RXX(0.6, 0, 1)] * 20)
+    gates = qj.Circuit(2, [qj.RY(0.7, 0)] + [qj.RXX(0.6, 0, 1)] * 6)
     pure = ideal(gates)
     rho = oracle.statevector(2, oracle.from_circuit(gates))
     p = oracle.probabilities(np.outer(rho, rho.conj()))
-    mixed = (1 - rate) ** 20 * p + (1 - (1 - rate) ** 20) / 4
+    mixed = (1 - rate) ** 6 * p + (1 - (1 - rate) ** 6) / 4
     np.testing.assert_allclose(p, pure)
     outcomes = drawn(mixed, 4000, 1)
     assert not compare_with_twin(outcomes, gates).agrees
