@@ -69,9 +69,7 @@ def staircase(n: int) -> Row:
 
 def amplitudes(n: int, real: bool) -> Row:
     rng = random.Random(n)
-    values = [
-        complex(rng.gauss(0, 1), 0 if real else rng.gauss(0, 1)) for _ in range(2**n)
-    ]
+    values = [complex(rng.gauss(0, 1), 0 if real else rng.gauss(0, 1)) for _ in range(2**n)]
     norm = math.sqrt(sum(abs(v) ** 2 for v in values))
     pairs = [[v.real / norm, v.imag / norm] for v in values]
     kind = "real" if real else "complex"
@@ -88,7 +86,11 @@ def rows(toy: bool = False) -> list[Row]:
     return [
         *(qft(n) for n in range(4, 9)),
         *(ghz(n) for n in (4, 8)),
-        *(hardware_efficient(n, depth, ring) for n in (4, 6, 8) for depth, ring in ((3, False), (4, True))),
+        *(
+            hardware_efficient(n, depth, ring)
+            for n in (4, 6, 8)
+            for depth, ring in ((3, False), (4, True))
+        ),
         qaoa("ring", 6, ring6, 2),
         qaoa("cube", 8, cube, 2),
         qaoa("complete", 5, full5, 3),
@@ -101,4 +103,3 @@ def amplitude_rows(toy: bool = False) -> list[Row]:
     """Amplitude encodings."""
     sizes = (3,) if toy else range(4, 9)
     return [amplitudes(n, real) for n in sizes for real in (True, False)]
-

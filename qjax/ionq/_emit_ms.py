@@ -90,6 +90,10 @@ class _Choice(NamedTuple):
     position: int
 
 
+def _cost(choice: _Choice) -> int:
+    return choice.cost
+
+
 def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[int, float]:
     """Chooses the turn at every coupling of a qubit so that the fewest pulses are needed.
 
@@ -112,7 +116,7 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
         if not coupling:
             costs = [choice.cost + _pulses(*k) for choice, k in zip(choices, columns, strict=True)]
             choices = [x._replace(cost=cost) for x, cost in zip(choices, costs, strict=True)]
-            choices = [min(choices, key=lambda choice: choice.cost)]
+            choices = [min(choices, key=_cost)]
             columns = [(a, c)]
             continue
         ahead = [*_ahead(a, b), 0.0, np.pi / 2]
@@ -124,7 +128,7 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
                 key = round(angle % (2 * np.pi) / _KEPT)
                 if key not in found or cost < found[key].cost:
                     found[key] = _Choice(cost, angle, choice, position)
-        choices = sorted(found.values(), key=lambda choice: choice.cost)[:_BEAM]
+        choices = sorted(found.values(), key=_cost)[:_BEAM]
         columns = []
         for choice in choices:  # the column of W RZ(-b) H
             up = cmath.exp(0.5j * choice.angle) * _HALF

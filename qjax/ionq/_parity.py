@@ -35,7 +35,7 @@ class Parity(NamedTuple):
         if not self.bits:
             return number
         terms: dict[Hashable, float] = {}
-        constant = number if isinstance(number, float) else number.constant
+        constant = number.constant if isinstance(number, Linear) else number
         if isinstance(number, Linear):
             terms = {("signed", self.bits, key): f for key, f in number.terms.items()}
         return constant + Linear(0.0, {("bit", self.bits): -2.0 * constant, **terms})

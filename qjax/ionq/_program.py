@@ -102,11 +102,11 @@ class _Forms:
 
     def __init__(self, outputs: list[Number], couplings: dict[int, Linear]):
         linear = [n for n in (*outputs, *couplings.values()) if isinstance(n, Linear)]
-        keys = dict.fromkeys(key for n in linear for key in n.terms)
-        self.sets = [key[1] for key in keys if _tag(key) == "bit"]
+        keys: dict[Any, None] = dict.fromkeys(key for n in linear for key in n.terms)
+        self.sets: list[Any] = [key[1] for key in keys if _tag(key) == "bit"]
         self.sets += [key[1] for key in keys if _tag(key) == "signed"]
         self.sets = list(dict.fromkeys(self.sets))
-        self.products = [key for key in keys if _tag(key) == "signed"]
+        self.products: list[Any] = [key for key in keys if _tag(key) == "signed"]
         plain = [key for key in keys if _tag(key) is None]
         plain += [key[2] for key in self.products]
         self.unknowns: list[Any] = list(dict.fromkeys(plain))
@@ -119,7 +119,7 @@ class _Forms:
         columns += [*(("bit", s) for s in self.sets), *self.products]
         self.outputs = _matrix(outputs, columns)
 
-    def evaluate(self, values: Mapping[Hashable, Any], xp: Any) -> Any:
+    def evaluate(self, values: Mapping[Any, Any], xp: Any) -> Any:
         dtype = np.dtype(float) if xp is np else float_dtype()
         leaves = {leaf: xp.asarray(values[leaf], dtype) for leaf, _ in self.unknowns}
         chosen = [leaves[leaf][..., i] for leaf, i in self.unknowns]

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from qjax._typing import is_concrete
 from qjax.circuit import Circuit, Gate, Operation, kind_matrix
 from qjax.errors import CircuitError
 from qjax.ionq._program import Program
@@ -57,7 +58,7 @@ def _with_numbers(circuit: Circuit, rng: np.random.Generator) -> Circuit:
 
 
 def _is_known(array: Any, rank: int) -> bool:
-    return array is not None and not isinstance(array, jax.core.Tracer) and np.ndim(array) == rank
+    return array is not None and is_concrete(array) and np.ndim(array) == rank
 
 
 def _random_amplitudes(like: Any, rng: np.random.Generator) -> np.ndarray:

@@ -83,7 +83,7 @@ def as_wires(num_qubits: int, elements: Iterable[Element]) -> Wires:
             wires.separators[qubit].append(element.angle / (2 * np.pi))
             wires.matrices[qubit].append(eye)
         else:
-            (qubit,) = element.qubits
+            qubit = element.qubits[0]
             wires.matrices[qubit][-1] = as_matrix(element) @ wires.matrices[qubit][-1]
     for qubit in range(num_qubits):
         wires.matrices[qubit], wires.separators[qubit] = _join_turns(

@@ -118,7 +118,7 @@ def kron2(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return (first[:, None, :, None] * second[None, :, None, :]).reshape(4, 4)
 
 
-def _diagonalise(symmetric: np.ndarray) -> np.ndarray:
+def _diagonalise(symmetric: Any) -> np.ndarray:
     """Real orthogonal P, of determinant one, such that P^T M P is diagonal for a unitary M = M^T.
 
     Real and imaginary part commute, so almost every combination of them has the eigenvectors of
@@ -162,7 +162,7 @@ def kak_factors(matrix: Any) -> KakFactors:
     half = np.angle((P * (M.T @ M @ P)).sum(axis=0)) / 2
     if np.cos(half.sum()) < 0:  # the factors of an SU(4) have determinant one
         half[0] += np.pi
-    left = _MAGIC @ (M @ P * np.exp(-1j * half)).real @ _MAGIC_BACK
+    left = _MAGIC @ np.real(M @ P * np.exp(-1j * half)) @ _MAGIC_BACK
     right = _MAGIC @ P.T @ _MAGIC_BACK
     coordinates = _SIGNS @ half / 4
     turns = np.ceil(coordinates / (np.pi / 2) - 0.5 - 1e-12)  # leaves (-pi/4, pi/4]

@@ -5,6 +5,7 @@ Elements move past others that they commute with, so that gates on the same pair
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -211,10 +212,10 @@ def resynthesise(
     done: list[Element] = []
     place: dict[int, int] = {}
     for element in elements:
-        where = tuple(place.get(q, q) for q in element.qubits)
-        moved = element._replace(qubits=where)  # type: ignore[arg-type]
+        where: Any = tuple(place.get(q, q) for q in element.qubits)
+        moved = element._replace(qubits=where)
         form = ising_form(moved)
-        if relabel and isinstance(moved, Pair):
+        if relabel and isinstance(moved, Pair) and isinstance(element, Pair):
             swapped = ising_form(Pair(moved.qubits, SWAP @ moved.matrix))
             if count_ising(swapped) < count_ising(form):
                 form = swapped

@@ -151,8 +151,8 @@ def _rebuilt(work: _Rewriting) -> Circuit:
     def reference(number: Number, old: Reference) -> Reference:
         if isinstance(number, Linear):
             ((key, factor),) = number.terms.items()
-            where: Any = key
-            return Reference(*where, factor, number.constant)
+            place: Any = key  # (leaf, index)
+            return Reference(place[0], place[1], factor, number.constant)
         constants.append(number)
         return Reference(leaf, len(constants) - 1)
 

@@ -5,6 +5,7 @@ the same rules serve angles that are known later.
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -170,10 +171,10 @@ def pauli_rotation(controls: Qubits, word: str, targets: Qubits, theta: Number) 
     change = [Local((q,), TO_Z[letter]) for q, letter in letters if letter != "Z"]
     qubits = [q for q, _ in letters]
     if controls or len(qubits) == 1:
-        ladder = [Pair(pair, CX) for pair in zip(qubits, qubits[1:], strict=False)]
+        ladder = [Pair(pair, CX) for pair in pairwise(qubits)]
         middle = controlled_rz(controls, qubits[-1], theta)
     else:
-        ladder = [Pair(pair, CX) for pair in zip(qubits[:-2], qubits[1:-1], strict=True)]
+        ladder = [Pair(pair, CX) for pair in pairwise(qubits[:-1])]
         middle = [Ising((qubits[-2], qubits[-1]), theta)]
     return [*change, *ladder, *middle, *inverted(ladder), *inverted(change)]
 

@@ -4,11 +4,12 @@ They prepare states and build unitaries on three and more qubits.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, inverted
-from qjax.transforms._linear import Number, is_known
+from qjax.transforms._linear import Number
 from qjax.transforms._matrices import CX, TO_Z
 
 __all__ = ["amplitude_elements", "multiplexed_rz", "unitary_elements"]
@@ -25,7 +26,7 @@ def multiplexed_rz(controls: Qubits, target: int, angles: Sequence[Number]) -> l
     References:
         Moettoenen et al., Phys. Rev. Lett. 93, 130502 (2004).
     """
-    if is_known(*angles) and np.allclose(angles, 0, atol=1e-13):
+    if all(isinstance(angle, float) and abs(angle) < 1e-13 for angle in angles):
         return []
     if not controls:
         return [Turn((target,), angles[0])]
@@ -121,7 +122,8 @@ def unitary_elements(qubits: Qubits, matrix: np.ndarray) -> list[Element]:
     if len(qubits) == 2:
         return [Pair((qubits[0], qubits[1]), matrix)]
     half = len(matrix) // 2
-    left, theta, right = cossin(matrix, p=half, q=half, separate=True)
+    factors: Any = cossin(matrix, p=half, q=half, separate=True)
+    left, theta, right = factors
     to_y = Local((qubits[0],), TO_Z["Y"])
     controls, target = qubits[1:], qubits[0]
     return [
@@ -139,7 +141,8 @@ def _demultiplexed(qubits: Qubits, first: np.ndarray, second: np.ndarray) -> lis
 
     if np.allclose(first, second, atol=1e-12):
         return unitary_elements(qubits[1:], first)
-    triangle, V = schur(first @ second.conj().T, output="complex")
+    factors: Any = schur(first @ second.conj().T, output="complex")
+    triangle, V = factors
     half = np.angle(np.diag(triangle)) / 2
     W = np.exp(1j * half)[:, None] * (V.conj().T @ second)
     return [

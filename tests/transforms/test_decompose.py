@@ -153,7 +153,7 @@ def test_what_is_no_gate_stays():
     assert "RY" not in written.count_operations() and "H" not in written.count_operations()
     values = [c.bind(theta=0.7) for c in (circuit, written)]
     states = [oracle.density_matrix(2, oracle.from_circuit(c)) for c in values]
-    np.testing.assert_allclose(*states, atol=1e-12)
+    np.testing.assert_allclose(states[0], states[1], atol=1e-12)
 
 
 def test_gates_of_the_basis_are_left_alone():
@@ -242,7 +242,7 @@ def test_parameters_are_merged_where_they_can_be_named():
     assert len(undone) == 0
     values = np.array([0.3, -0.8])
     bound = [unitary(c.bind(theta=values)) for c in (shorter, circuit)]
-    np.testing.assert_allclose(*bound, atol=1e-13)
+    np.testing.assert_allclose(bound[0], bound[1], atol=1e-13)
 
 
 def test_passes_on_random_circuits():
