@@ -29,6 +29,7 @@ from qjax.storage._store import ManifestStore
 PHASES = ("writing", "before commit", "after commit", "pruning")
 STEPS = range(1, 15)
 KEPT = {3, 6}
+AT_ONCE = 4  # children, which wait for the disk most of the time
 
 
 def tree_of(step: int) -> dict[str, Any]:
@@ -163,10 +164,20 @@ def end(child: int) -> int:
 def kill_in_phases(root: Path, kills: int, passed: dict[str, int], phases: tuple[str, ...]) -> None:
     """Kills children in each of `kills` equal parts of a phase, at a random point of the part."""
     draw = random.Random(0)  # at equal distances, they would fall on the same points of each save
-    for phase in phases:
-        for number in range(kills):
-            target = phase, 1 + int((number + draw.random()) * passed[phase] / kills)
-            assert end(start(root / f"{phase} {number}", target)) == -signal.SIGKILL, target
+    targets = {
+        root / f"{phase} {number}": (
+            phase,
+            1 + int((number + draw.random()) * passed[phase] / kills),
+        )
+        for phase in phases
+        for number in range(kills)
+    }
+    waiting = list(targets.items())
+    for first in range(0, len(waiting), AT_ONCE):
+        some = waiting[first : first + AT_ONCE]
+        children = [(start(folder, target), target) for folder, target in some]
+        for child, target in children:
+            assert end(child) == -signal.SIGKILL, target
 
 
 def kill_at_random(root: Path, kills: int, seconds: float) -> None:
@@ -183,20 +194,25 @@ def kill_at_random(root: Path, kills: int, seconds: float) -> None:
             shutil.rmtree(folder)
 
 
-def main(root: Path, kills: int, randoms: int, order: str) -> None:
-    _arrays.SMALL_BYTES, _arrays.CHUNK_BYTES = 1 << 13, 1 << 13
-    if order == "commit first":
-        _manager.write_checkpoint = commit_first
+def kill_all(root: Path, kills: int, randoms: int, phases: tuple[str, ...]) -> None:
+    root.mkdir()
     begin = time.monotonic()
     end(start(root / "whole"))
     seconds = time.monotonic() - begin
     passed = json.loads((root / "whole" / "passed").read_text())
-    kill_in_phases(root, kills, passed, PHASES if order == "arrays first" else PHASES[:1])
+    kill_in_phases(root, kills, passed, phases)
     kill_at_random(root, randoms, seconds)
+
+
+def main(root: Path, kills: int, randoms: int) -> None:
+    _arrays.SMALL_BYTES, _arrays.CHUNK_BYTES = 1 << 13, 1 << 13
+    kill_all(root / "arrays first", kills, randoms, PHASES)
+    _manager.write_checkpoint = commit_first
+    kill_all(root / "commit first", max(kills, 5), 0, PHASES[:1])
 
 
 if __name__ == "__main__":
     warnings.simplefilter(
         "ignore"
     )  # of forking beside threads of JAX, which the child does not use
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -23,6 +23,7 @@ from qjax.storage._metrics import MetricParts
 
 ROWS_PER_COMMIT = 3
 PART_ROWS = 8
+AT_ONCE = 4  # processes, which wait for the disk most of the time
 RANDOM_FLUSH_SECONDS = 0.01
 FOREVER = 1e9
 LIFE_SECONDS = 300  # of a process that failed to be killed
@@ -180,8 +181,8 @@ def truncate_until_killed(folder: Path, number: int) -> None:
     die()
 
 
-def run(job: dict[str, Any]) -> None:
-    """Runs one job in a process of its own and notes how that ended."""
+def start(job: dict[str, Any]) -> int:
+    """Starts one job in a process of its own."""
     folder = Path(job["folder"])
     folder.mkdir()
     pid = os.fork()
@@ -193,6 +194,12 @@ def run(job: dict[str, Any]) -> None:
                 log_until_killed(folder, job["phase"], job["number"], job["order"])
         finally:
             os._exit(1)  # it was to be killed
+    return pid
+
+
+def end(job: dict[str, Any], pid: int) -> None:
+    """Waits for the end of a job, and notes how that came."""
+    folder = Path(job["folder"])
     if job["phase"] == "random":
         while not (folder / "logged").exists():
             time.sleep(0.001)
@@ -204,5 +211,8 @@ def run(job: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # on a fork beside the threads of JAX
-    for line in sys.stdin:
-        run(json.loads(line))
+    jobs = [json.loads(line) for line in sys.stdin]
+    for first in range(0, len(jobs), AT_ONCE):
+        started = [(job, start(job)) for job in jobs[first : first + AT_ONCE]]
+        for job, pid in started:
+            end(job, pid)

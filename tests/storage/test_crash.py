@@ -25,11 +25,8 @@ RANDOM_KILLS = KILLS * 5 // 2
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def kill(root: Path, kills: int, randoms: int, order: str) -> list[Path]:
-    """Kills writers; returns the folders that they leave."""
-    command = [sys.executable, "-m", "tests.storage.checkpoint_writer"]
-    arguments = [str(root), str(kills), str(randoms), order]
-    subprocess.run([*command, *arguments], cwd=ROOT, check=True, timeout=3000)
+def left(root: Path) -> list[Path]:
+    """The folders that killed writers left."""
     return sorted(path for path in root.iterdir() if path.name != "whole")
 
 
@@ -76,8 +73,18 @@ def check_all(folders: list[Path]) -> None:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return kill(tmp_path_factory.mktemp("killed"), KILLS, RANDOM_KILLS, "arrays first")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where writers were killed, a folder for each order of a commit."""
+    root = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-m", "tests.storage.checkpoint_writer"]
+    arguments = [str(root), str(KILLS), str(RANDOM_KILLS)]
+    subprocess.run([*command, *arguments], cwd=ROOT, check=True, timeout=3000)
+    return root
+
+
+@pytest.fixture(scope="module")
+def killed(root: Path) -> list[Path]:
+    return left(root / "arrays first")
 
 
 def test_nothing_committed_is_lost(killed: list[Path]) -> None:
@@ -92,7 +99,7 @@ def test_all_kills_were_done_and_are_spread_over_the_run(killed: list[Path]) -> 
         assert len(reached) > 1, kind
 
 
-def test_the_other_order_is_caught(tmp_path: Path) -> None:
-    folders = kill(tmp_path, max(KILLS, 5), 0, "commit first")
+def test_the_other_order_is_caught(root: Path) -> None:
+    folders = left(root / "commit first")
     with pytest.raises(RunError, match="is damaged: "):
         check_all(folders)

@@ -41,7 +41,7 @@ class Death(NamedTuple):
 
 
 def kill(deaths: list[Death]) -> list[Death]:
-    """Kills them all, one after the other."""
+    """Kills them all."""
     jobs = [json.dumps({**death._asdict(), "folder": str(death.folder)}) for death in deaths]
     subprocess.run(
         [sys.executable, "-m", "tests.storage.metrics_child"],
@@ -99,9 +99,24 @@ def faults(death: Death) -> list[str]:
     return found
 
 
+# What a commit in the wrong order leaves, by the order and the phase of the kill.
+WRONG = {
+    ("in place", "writing"): "unreadable: Metrics file",
+    ("late", "before commit"): "3 rows of 6 committed and 9 logged",
+}
+
+
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> list[Death]:
-    return kill(all_deaths(tmp_path_factory.mktemp("killed"), KILLS, RANDOM_KILLS))
+def all_killed(tmp_path_factory: pytest.TempPathFactory) -> list[Death]:
+    folder = tmp_path_factory.mktemp("killed")
+    cases = [*WRONG, *(("right", phase) for _, phase in WRONG)]
+    wrong = [Death(folder / f"wrong {n}", phase, 3, o) for n, (o, phase) in enumerate(cases)]
+    return kill([*all_deaths(folder, KILLS, RANDOM_KILLS), *wrong])
+
+
+@pytest.fixture(scope="module")
+def killed(all_killed: list[Death]) -> list[Death]:
+    return [death for death in all_killed if not death.folder.name.startswith("wrong")]
 
 
 def test_each_was_killed(killed: list[Death]) -> None:
@@ -152,15 +167,11 @@ def test_a_run_that_goes_on_adds_to_it(killed: list[Death]) -> None:
         assert steps == list(range(1, there + 3))
 
 
-def test_a_commit_in_the_wrong_order_is_noticed(tmp_path: Path) -> None:
-    wrong = {
-        ("in place", "writing"): "unreadable: Metrics file",
-        ("late", "before commit"): "3 rows of 6 committed and 9 logged",
-    }
-    cases = [*wrong, *(("right", phase) for _, phase in wrong)]
-    deaths = kill([Death(tmp_path / str(n), phase, 3, o) for n, (o, phase) in enumerate(cases)])
+def test_a_commit_in_the_wrong_order_is_noticed(all_killed: list[Death]) -> None:
+    deaths = [death for death in all_killed if death.folder.name.startswith("wrong")]
+    assert len(deaths) == 2 * len(WRONG)
     for death in deaths:
-        text = wrong.get((death.order, death.phase))
+        text = WRONG.get((death.order, death.phase))
         assert not faults(death) if text is None else text in faults(death)[0]
 
 
