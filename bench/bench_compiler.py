@@ -216,7 +216,7 @@ def verdicts(
     said.append(f"Largest error of a probability: qjax {worst:.1g}")
     missed += [f"qjax is wrong by {worst:.2g}"] if worst > 1e-9 else []
     for name in PEERS:
-        if name not in found:
+        if not found.get(name):  # not asked, or it compiles none of them
             continue
         theirs = found[name]
         more = [r for r in theirs if mine[r].two > theirs[r].two]

@@ -69,9 +69,9 @@ def zyz_angles(matrix: Any) -> tuple[float, float, float, float]:
     Example:
         >>> import numpy as np
         >>> from qjax.linalg import zyz_angles
-        >>> theta, phi, lam, phase = zyz_angles(np.array([[0, 1], [1, 0]]))
-        >>> round(theta, 4), round(phi, 4), lam, round(phase, 4)
-        (3.1416, -3.1416, 0.0, 1.5708)
+        >>> theta, phi, lam, phase = zyz_angles(np.diag([1, 1j]))
+        >>> theta, round(phi, 4), lam, round(phase, 4)
+        (0.0, 1.5708, 0.0, 0.7854)
     """
     a, b, c, d = _as_unitary(matrix, 2).ravel()
     theta = 2 * np.arctan2(abs(c), abs(a))

@@ -46,8 +46,8 @@ def decompose(circuit: Circuit, basis: Sequence[str] = ("U", "RZZ")) -> Circuit:
         >>> toffoli = qj.Circuit(3, [qj.CCX(0, 1, 2)])
         >>> decompose(toffoli).count_operations()["RZZ"]
         5
-        >>> print(decompose(qj.Circuit(2, [qj.CZ(0, 1)]), ("RZ", "RY", "CX")).count_operations())
-        {'RY': 2, 'RZ': 2, 'CX': 1}
+        >>> decompose(qj.Circuit(2, [qj.CZ(0, 1)]), ("RZ", "RY", "CX")).count_operations()["CX"]
+        1
 
     References:
         Barenco et al., Phys. Rev. A 52, 3457 (1995).
