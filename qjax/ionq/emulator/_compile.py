@@ -1,5 +1,6 @@
 """Compiles what machines and noise models run, as the service does before it runs a circuit."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from math import pi
@@ -40,11 +41,12 @@ def compile_native(
     if native:
         return circuit, _as_json(circuit)
     compiler = IonQNativeCompiler(gateset)
-    last = max((k for k, o in enumerate(circuit.operations) if _turns_matter(o)), default=-1)
+    given = circuit.operations
+    last = max((k for k, o in enumerate(given) if _turns_matter(o)), default=-1)
     operations: list[Operation] = []
     place = 0
     try:
-        for key, run in groupby(circuit.operations, key=_stretch):
+        for key, run in groupby(given, key=_stretch):
             members = list(run)
             place += len(members)
             if key is None:
@@ -56,8 +58,8 @@ def compile_native(
     except QjaxError as error:
         raise JobError("CompilationError", str(error)) from None
     found = Circuit(circuit.num_qubits, operations)
-    plain = all(isinstance(o.kind, Gate) or o.name == "Measure" for o in circuit.operations)
-    return found, _as_json(found) if plain and last < _first_measurement(circuit) else None
+    plain = all(isinstance(o.kind, Gate) or o.name == "Measure" for o in given)
+    return found, _as_json(found) if plain and last < _first_measurement(given) else None
 
 
 def _stretch(operation: Operation) -> Any:
@@ -70,9 +72,9 @@ def _turns_matter(operation: Operation) -> bool:
     return isinstance(operation.kind, Gate) or operation.name == "Reset"
 
 
-def _first_measurement(circuit: Circuit) -> int:
-    places = (k for k, o in enumerate(circuit.operations) if o.name == "Measure")
-    return next(places, len(circuit))
+def _first_measurement(operations: Sequence[Operation]) -> int:
+    places = (k for k, o in enumerate(operations) if o.name == "Measure")
+    return next(places, len(operations))
 
 
 def _compiled(

@@ -8,7 +8,7 @@ A block is a matrix over digits, one a qubit: of base 2 for unitaries, and of ba
 where the digit is 2 ket + bra.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -27,7 +27,7 @@ from qjax.circuit import (
     kind_matrix,
 )
 
-__all__ = ["Local", "blocks_circuit", "fuse", "local_unitary", "mixed_circuit", "pure_circuit"]
+__all__ = ["Local", "blocks_circuit", "fuse", "local_unitaries", "mixed_circuit", "pure_circuit"]
 
 _NEGLIGIBLE = 1e-13
 
@@ -110,21 +110,51 @@ def _swapped(matrix: np.ndarray, base: int) -> np.ndarray:
 # --- from operations and back ---------------------------------------------------------------------
 
 
-def local_unitary(operation: Operation) -> Local:
-    """A gate as a map with digits of base 2."""
-    if len(operation.qubits) > 2:
-        return Local(np.eye(1), operation.qubits, operation)
-    return Local(_matrix(operation), operation.qubits)
+def local_unitaries(operations: Sequence[Operation]) -> Iterator[Local]:
+    """Gates as maps with digits of base 2."""
+    matrices = _matrices(operations)
+    for place, operation in enumerate(operations):
+        if len(operation.qubits) > 2:
+            yield Local(np.eye(1), operation.qubits, operation)
+        else:
+            yield Local(_controlled(matrices[place], operation), operation.qubits)
 
 
-def _matrix(operation: Operation) -> np.ndarray:
-    """Matrix of a gate with its controls."""
-    kind, data, detail = operation.kind, operation.data, operation.detail
-    assert isinstance(kind, Gate)
-    if data is None:
-        matrix = _known_matrix(kind, _floats(operation), detail, operation.adjoint, float_dtype())
-    else:
-        matrix = np.asarray(kind_matrix(kind, (), data, detail, operation.adjoint), complex)
+def local_channels(operations: Sequence[Operation]) -> Iterator[Local]:
+    """Gates and channels as maps with digits of base 4."""
+    matrices = _matrices([o for o in operations if isinstance(o.kind, Gate)])
+    gates = iter(range(len(matrices)))
+    for operation in operations:
+        matrix = matrices[next(gates)] if isinstance(operation.kind, Gate) else None
+        if len(operation.qubits) > 2:
+            yield Local(np.eye(1), operation.qubits, operation)
+        else:
+            kraus = _kraus(operation) if matrix is None else _controlled(matrix, operation)[None]
+            yield Local(_superoperator(kraus, len(operation.qubits)), operation.qubits)
+
+
+def _matrices(operations: Sequence[Operation]) -> list[np.ndarray]:
+    """Matrices of gates without their controls; those of one kind are computed at once."""
+    alike: dict[Any, list[int]] = {}
+    found: list[np.ndarray] = [np.eye(1)] * len(operations)
+    for place, operation in enumerate(operations):
+        kind, detail = operation.kind, operation.detail
+        if len(operation.qubits) > 2:
+            continue
+        if operation.data is None:
+            alike.setdefault((kind, detail, operation.adjoint), []).append(place)
+        else:
+            found[place] = np.asarray(operation.matrix, complex)
+    for (kind, detail, adjoint), places in alike.items():
+        columns = zip(*(operations[place].params for place in places), strict=True)
+        params = tuple(np.asarray(column, float_dtype()) for column in columns)
+        together = np.asarray(kind_matrix(kind, params, None, detail, adjoint), complex)
+        for row, place in enumerate(places):
+            found[place] = together[row] if together.ndim > 2 else together
+    return found
+
+
+def _controlled(matrix: np.ndarray, operation: Operation) -> np.ndarray:
     for _ in operation.controls:
         size = len(matrix)
         wider = np.eye(2 * size, dtype=complex)
@@ -133,16 +163,14 @@ def _matrix(operation: Operation) -> np.ndarray:
     return matrix
 
 
-def _floats(operation: Operation) -> tuple[float, ...]:
-    return tuple(float(value) for value in operation.params)
-
-
-@lru_cache(maxsize=4096)
-def _known_matrix(
-    kind: Gate, params: tuple[float, ...], detail: Any, adjoint: bool, dtype: np.dtype
-) -> np.ndarray:
-    """Matrix of a gate; `dtype` is that in which it is computed."""
-    return np.asarray(kind_matrix(kind, params, None, detail, adjoint), complex)
+def _kraus(operation: Operation) -> np.ndarray:
+    """Kraus operators of a channel."""
+    kind = operation.kind
+    assert isinstance(kind, Channel)
+    if operation.data is not None:
+        return np.asarray(operation.kraus_operators, complex)
+    params = tuple(float(value) for value in operation.params)
+    return _known_kraus(kind, params, operation.detail, float_dtype())
 
 
 @lru_cache(maxsize=256)
@@ -153,23 +181,13 @@ def _known_kraus(
     return np.asarray(kind.kraus(*channel_arguments(kind, params, None, detail)), complex)
 
 
-def _local_channel(operation: Operation) -> Local:
-    """A gate or channel as a map with digits of base 4."""
-    count = len(operation.qubits)
-    if count > 2:
-        return Local(np.eye(1), operation.qubits, operation)
-    kind = operation.kind
-    if isinstance(kind, Channel) and operation.data is None:
-        kraus = _known_kraus(kind, _floats(operation), operation.detail, float_dtype())
-    elif isinstance(kind, Channel):
-        kraus = np.asarray(operation.kraus_operators, complex)
-    else:
-        kraus = _matrix(operation)[None]
+def _superoperator(kraus: np.ndarray, count: int) -> np.ndarray:
+    """The map rho -> sum_m K_m rho K_m^dagger of `count` qubits, with digits of base 4."""
     table = np.einsum("mij,mkl->ikjl", kraus, kraus.conj())  # out ket, out bra, in ket, in bra
     order = [k + count * side for k in range(count) for side in (0, 1)]
     axes = order + [2 * count + k for k in order]
     digits = table.reshape((2,) * (4 * count)).transpose(axes)
-    return Local(digits.reshape(4**count, 4**count), operation.qubits)
+    return digits.reshape(4**count, 4**count)
 
 
 def _kraus_of(matrix: np.ndarray, count: int) -> np.ndarray:
@@ -186,7 +204,7 @@ def _kraus_of(matrix: np.ndarray, count: int) -> np.ndarray:
 
 def pure_circuit(circuit: Circuit) -> Circuit:
     """A circuit of gates as blocks."""
-    return blocks_circuit(circuit.num_qubits, fuse(map(local_unitary, circuit.operations), 2))
+    return blocks_circuit(circuit.num_qubits, fuse(local_unitaries(circuit.operations), 2))
 
 
 def _unitary(block: Local) -> Operation:
@@ -196,7 +214,7 @@ def _unitary(block: Local) -> Operation:
 def mixed_circuit(circuit: Circuit) -> Circuit:
     """A circuit of gates and channels as blocks, each a channel given by its Kraus operators."""
     operations: list[Operation] = []
-    for block in fuse(map(_local_channel, circuit.operations), 4):
+    for block in fuse(local_channels(circuit.operations), 4):
         if block.whole is not None:
             operations.append(block.whole)
         else:

@@ -4,6 +4,7 @@ A measured qubit that is used again hands its outcome to a fresh qubit first; op
 conditioned on an outcome are controlled by the qubit that holds it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,19 +36,20 @@ def defer(circuit: Circuit, *, resets: bool) -> Deferred:
         circuit: gates, channels, measurements, resets and conditioned operations.
         resets: whether to replace resets too, by an exchange with a fresh qubit.
     """
-    builder = _Builder(circuit)
-    for place, operation in enumerate(circuit.operations):
+    operations = circuit.operations
+    builder = _Builder(circuit.num_qubits, operations)
+    for place, operation in enumerate(operations):
         builder.add(place, operation, resets)
     return Deferred(Circuit(builder.size, builder.operations), circuit.num_qubits, builder.outcomes)
 
 
 class _Builder:
-    def __init__(self, circuit: Circuit):
-        self.size = circuit.num_qubits
+    def __init__(self, num_qubits: int, operations: Sequence[Operation]):
+        self.size = num_qubits
         self.operations: list[Operation] = []
         self.outcomes: dict[str, int] = {}
         self.last_use: dict[int, int] = {}
-        for place, operation in enumerate(circuit.operations):
+        for place, operation in enumerate(operations):
             if operation.name != "Measure":
                 self.last_use |= dict.fromkeys(operation.qubits, place)
 

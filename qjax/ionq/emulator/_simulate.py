@@ -1,6 +1,6 @@
 """Probabilities and shots of circuits, from qjax's engine, in double precision where it fits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from qjax.ionq.emulator._fuse import (
     Local,
     blocks_circuit,
     fuse,
-    local_unitary,
+    local_unitaries,
     mixed_circuit,
     pure_circuit,
 )
@@ -139,7 +139,7 @@ def _trajectories(
 ) -> tuple[Deferred, np.ndarray]:
     """Outcomes of shots that each draw their own Pauli errors."""
     deferred = defer(_with_marks(noisy), resets=True)
-    size = deferred.circuit.num_qubits
+    size, operations = deferred.circuit.num_qubits, deferred.circuit.operations
     drawn = _draw_errors(noisy, shots, rng)
     patterns, which = np.unique(drawn, axis=0, return_inverse=True)
     which = which.reshape(-1)
@@ -149,7 +149,7 @@ def _trajectories(
         part = np.zeros((together, patterns.shape[1]), np.int8)
         rows = patterns[first : first + together]
         part[: len(rows)] = rows
-        blocks = fuse(_with_errors(deferred.circuit, part), 2)
+        blocks = fuse(_with_errors(operations, part), 2)
         weights = np.asarray(probabilities(blocks_circuit(size, blocks)), np.float64)
         weights = np.broadcast_to(weights, (together, weights.shape[-1]))
         for row in range(len(rows)):
@@ -178,23 +178,23 @@ def _with_marks(noisy: Circuit) -> Circuit:
     return Circuit(noisy.num_qubits, operations)
 
 
-def _with_errors(marked: Circuit, errors: np.ndarray) -> Iterator[Local]:
+def _with_errors(operations: Sequence[Operation], errors: np.ndarray) -> Iterator[Local]:
     """The gates, with each mark replaced by the errors of its place.
 
     Args:
-        marked: the circuit; its identities are the marks.
+        operations: the gates; identities are the marks.
         errors: (patterns, places), 0 to 3 for I, X, Y and Z.
     """
     place = 0
-    for operation in marked.operations:
+    for item, operation in zip(local_unitaries(operations), operations, strict=True):
         if operation.kind.name != "I":
-            yield local_unitary(operation)
+            yield item
             continue
         paulis = _PAULIS[errors[:, place]]  # (patterns, 2, 2)
         place += 1
         for _ in operation.controls:
-            wider = np.zeros((len(paulis), 2 * paulis.shape[-1], 2 * paulis.shape[-1]), complex)
             half = paulis.shape[-1]
+            wider = np.zeros((len(paulis), 2 * half, 2 * half), complex)
             wider[:, :half, :half] = np.eye(half)
             wider[:, half:, half:] = paulis
             paulis = wider

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,18 @@ class Store:
         """
         with self._lock:
             for job in reversed(jobs):
-                self._write(f"job-{job.id}.json", job.as_json())
+                self._write(f"job-{job.id}.json", job.as_json)
             self._jobs |= {job.id: job for job in jobs}
 
     def save(self, job: Job) -> None:
         """Writes a job that has changed."""
         with self._lock:
-            self._write(f"job-{job.id}.json", job.as_json())
+            self._write(f"job-{job.id}.json", job.as_json)
 
     def save_sessions(self) -> None:
         """Writes the sessions."""
         with self._lock:
-            self._write("sessions.json", self.sessions)
+            self._write("sessions.json", lambda: self.sessions)
 
     def get(self, job_id: str) -> Job | None:
         """A job that is there and not deleted."""
@@ -90,13 +90,13 @@ class Store:
         """Jobs that are not deleted."""
         return (job for job in reversed(self.all()) if not job.deleted)
 
-    def _write(self, name: str, data: Any) -> None:
+    def _write(self, name: str, make_data: Callable[[], Any]) -> None:
         if self._folder is None:
             return
         path = self._folder / name
         draft = path.with_suffix(".draft")
         with draft.open("w", encoding="utf-8") as file:
-            json.dump(data, file)
+            json.dump(make_data(), file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
