@@ -188,8 +188,8 @@ def gate_table(table: list[Row], found: dict[str, Any], ions: Machine) -> str:
     for row in table:
         results = [found[c].get(row.name) for c in columns]
         mine, alone = found["qjax"][row.name], found["alone"][row.name]
-        before, after = ions.shot_time(*alone), ions.shot_time(mine.one, mine.two)
-        prices = ions.price(*alone, SHOTS), ions.price(mine.one, mine.two, SHOTS)
+        before, after = ions.shot_time(alone[0], alone[1]), ions.shot_time(mine.one, mine.two)
+        prices = ions.price(alone[0], alone[1], SHOTS), ions.price(mine.one, mine.two, SHOTS)
         cells = [row.name, *(cell(r, "two") for r in results), *(cell(r, "one") for r in results)]
         cells += [f"{1e3 * before:.1f}", f"{1e3 * after:.1f}", f"{100 * (1 - after / before):.0f}"]
         cells += [f"{price:.0f}" for price in prices]

@@ -6,7 +6,7 @@ Bit order, turns and everything else that IonQ does its own way is converted her
 from qjax.ionq._account import Cost, CostEstimate, JobCost, Session, SessionSettings, Usage, WhoAmI
 from qjax.ionq._backends import Backend, Characterization, CharacterizationPage
 from qjax.ionq._client import AsyncIonQClient
-from qjax.ionq._compiler import Draft, IonQNativeCompiler, Pass
+from qjax.ionq._compiler import IonQNativeCompiler
 from qjax.ionq._errors import (
     ApiError,
     AuthenticationError,
@@ -37,6 +37,7 @@ from qjax.ionq._native_circuit import NativeCircuit
 from qjax.ionq._noise import NOISE_MODELS, find_noise_model
 from qjax.ionq._outcomes import MeasuredValue, Outcomes, ShotTable
 from qjax.ionq._pace import Backoff, Clock, PollSchedule
+from qjax.ionq._passes import Draft, Pass
 from qjax.ionq._payload import circuit_from_payload, circuit_to_payload
 from qjax.ionq._submission import Submission
 from qjax.ionq._sync import IonQClient

@@ -1,170 +1,29 @@
 """The compiler: any circuit of gates to native gates, as a list of passes."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
-
-import numpy as np
 
 from qjax._checks import check_choice, check_real
-from qjax._typing import is_concrete
-from qjax.circuit import Circuit, Structure
+from qjax.circuit import Circuit
 from qjax.errors import CircuitError
-from qjax.ionq._emit import NativeGate
-from qjax.ionq._emit_ms import emit_ms
-from qjax.ionq._emit_zz import emit_zz
-from qjax.ionq._frames import written_frames
+from qjax.ionq._known import Source
 from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
 from qjax.ionq._native_circuit import NativeCircuit
-from qjax.ionq._native_rules import NATIVE_RULES
+from qjax.ionq._passes import (
+    Draft,
+    Pass,
+    cancel_inverses,
+    cut_off,
+    emit_ms_gates,
+    emit_zz_gates,
+    expand_gates,
+    rewrite_pairs,
+    write_frames,
+)
 from qjax.ionq._program import Program
 from qjax.ionq._verify import verify_program
-from qjax.ionq._wires import Wires, as_wires, slide
-from qjax.transforms._blocks import count_ising, gather, resynthesise
-from qjax.transforms._cancel_inverses import cancel_inverses
-from qjax.transforms._elements import Element, Ising, Turn, inverted
-from qjax.transforms._expand import expand, expand_relative
-from qjax.transforms._linear import Linear, Number, number_reader
-from qjax.transforms._pair_toffolis import pair_toffolis
 
-__all__ = ["Draft", "IonQNativeCompiler", "Pass"]
-
-
-@dataclass(frozen=True, eq=False)
-class Draft:
-    """A circuit on its way to native gates; every pass returns a new one.
-
-    Attributes:
-        circuit: as written.
-        relabel: whether qubits may change places.
-        cutoff: couplings of at most so many turns are left out.
-        elements: known matrices, turns and Ising gates, once expanded.
-        places: for each qubit of the circuit the ion where it ends.
-        gates: native gates, at the end.
-        frames: per ion the turn that is left to do, at the end.
-        couplings: number of a coupling -> its angle in turns, where that is not known.
-    """
-
-    circuit: Circuit
-    relabel: bool
-    cutoff: float
-    elements: tuple[Element, ...] = ()
-    places: tuple[int, ...] = ()
-    gates: tuple[NativeGate, ...] = ()
-    frames: tuple[Number, ...] = ()
-    couplings: tuple[tuple[int, Linear], ...] = ()
-
-
-class Pass(NamedTuple):
-    """One step of the compiler.
-
-    Attributes:
-        name: what it does.
-        run: function from draft to draft.
-    """
-
-    name: str
-    run: Callable[[Draft], Draft]
-
-
-def _cancel(draft: Draft) -> Draft:
-    return replace(draft, circuit=cancel_inverses(draft.circuit))
-
-
-def _expand(draft: Draft) -> Draft:
-    circuit = draft.circuit
-    read = number_reader(circuit)
-    partners = pair_toffolis(circuit.structure)
-    elements: list[Element] = []
-    for place, step in enumerate(circuit.structure.steps):
-        if step.conditions:
-            raise CircuitError(
-                f"{step.name} depends on a measurement, which native circuits cannot. "
-                "Use qjax.transforms.dilate first."
-            )
-        if place in partners:
-            flip = expand_relative(step)
-            elements += flip if partners[place] else inverted(flip)
-        else:
-            data = None if step.data is None else circuit.data[step.data]
-            elements += expand(step, read(step), data, NATIVE_RULES)
-    return replace(draft, elements=tuple(elements), places=tuple(range(circuit.num_qubits)))
-
-
-def _rewrite_pairs(draft: Draft) -> Draft:
-    """Gathers and resynthesises until there are no fewer two-qubit gates."""
-    elements, places = list(draft.elements), draft.places
-    best = np.inf
-    while True:
-        gathered = gather(elements)
-        if count_ising(gathered) == best:  # nothing came together
-            return replace(draft, elements=tuple(elements), places=places)
-        elements, moved = resynthesise(gathered, draft.relabel)
-        places = tuple(moved.get(place, place) for place in places)
-        if count_ising(elements) >= best:
-            return replace(draft, elements=tuple(elements), places=places)
-        best = count_ising(elements)
-
-
-def _cut(draft: Draft) -> Draft:
-    def is_small(element: Element) -> bool:
-        if not isinstance(element, Ising) or isinstance(element.angle, Linear):
-            return False
-        turns = element.angle / (2 * np.pi)
-        return abs(turns - round(2 * turns) / 2) <= draft.cutoff
-
-    kept: list[Element] = []
-    for element in draft.elements:
-        kept += _half_turns(element) if is_small(element) else [element]
-    return replace(draft, elements=tuple(kept))
-
-
-def _half_turns(element: Element) -> list[Element]:
-    """What is left of an Ising gate whose angle is close to a multiple of pi."""
-    assert isinstance(element, Ising) and isinstance(element.angle, float)
-    odd = round(element.angle / np.pi) % 2
-    return [Turn((q,), np.pi) for q in element.qubits] if odd else []
-
-
-def _unknown_couplings(wires: Wires) -> tuple[tuple[int, Linear], ...]:
-    return tuple(
-        (number, coupling.turns)
-        for number, coupling in enumerate(wires.couplings)
-        if isinstance(coupling.turns, Linear)
-    )
-
-
-def _emit_zz(draft: Draft) -> Draft:
-    wires = as_wires(draft.circuit.num_qubits, draft.elements)
-    done = emit_zz(draft.circuit.num_qubits, wires)
-    return replace(
-        draft,
-        gates=tuple(done.gates),
-        frames=tuple(done.frames),
-        couplings=_unknown_couplings(wires),
-    )
-
-
-def _emit_ms(draft: Draft) -> Draft:
-    """Unknown turns next to a coupling may stand on either side of it; the best choice is taken."""
-    n = draft.circuit.num_qubits
-    wires = as_wires(n, draft.elements)
-    choices = [wires]
-    if any(isinstance(s, Linear) for separators in wires.separators for s in separators):
-        choices += [slide(wires, forward=True), slide(wires, forward=False)]
-    done = min((emit_ms(n, choice) for choice in choices), key=lambda e: len(e.gates))
-    return replace(
-        draft,
-        gates=tuple(done.gates),
-        frames=tuple(done.frames),
-        couplings=_unknown_couplings(wires),
-    )
-
-
-def _write_frames(draft: Draft) -> Draft:
-    gates = written_frames(draft.gates, draft.frames)
-    return replace(draft, gates=tuple(gates), frames=(0.0,) * len(draft.frames))
+__all__ = ["IonQNativeCompiler"]
 
 
 @dataclass(frozen=True)
@@ -237,12 +96,12 @@ class IonQNativeCompiler:
         """The passes, in order."""
         zz = self.machine.gatesets == ("zz",)
         passes = [
-            Pass("cancel inverse gates", _cancel),
-            Pass("expand gates", _expand),
-            Pass("rewrite pairs of qubits", _rewrite_pairs),
-            *([Pass("cut off small angles", _cut)] if self.cutoff else []),
-            Pass("emit pulses", _emit_zz if zz else _emit_ms),
-            *([Pass("write frames", _write_frames)] if self.frames == "emit" else []),
+            Pass("cancel inverse gates", cancel_inverses),
+            Pass("expand gates", expand_gates),
+            Pass("rewrite pairs of qubits", rewrite_pairs),
+            *([Pass("cut off small angles", cut_off)] if self.cutoff else []),
+            Pass("emit pulses", emit_zz_gates if zz else emit_ms_gates),
+            *([Pass("write frames", write_frames)] if self.frames == "emit" else []),
         ]
         return tuple(passes)
 
@@ -262,58 +121,8 @@ class IonQNativeCompiler:
                 f"{self.machine.name} has {self.machine.num_qubits} qubits, but the circuit has "
                 f"{circuit.num_qubits}."
             )
-        program, places, report = _compiled(self, _Source.of(circuit))
+        program, places, report = _compiled(self, Source.of(circuit))
         return NativeCircuit(circuit, self.machine, places, program, report)
-
-
-class _Source(NamedTuple):
-    """What of a circuit decides how it is compiled: its structure and the known numbers."""
-
-    structure: Structure
-    params: tuple[Any, ...]
-    data: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, circuit: Circuit) -> "_Source":
-        ranks = circuit.structure.data_ranks
-        params = tuple(_angles(values) for values in circuit.params)
-        data = tuple(_array(array, rank) for array, rank in zip(circuit.data, ranks, strict=True))
-        return cls(circuit.structure, params, data)
-
-    @property
-    def circuit(self) -> Circuit:
-        """The circuit; unknown angles are None, unknown arrays are zeros with a batch axis."""
-        arrays = [None if p is None else p.array for p in self.params]
-        return Circuit.from_structure(
-            self.structure, tuple(arrays), tuple(known.array for known in self.data)
-        )
-
-
-class _Known(NamedTuple):
-    """A known array by its bytes; of an unknown one the type and shape."""
-
-    content: bytes | None
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def array(self) -> np.ndarray:
-        if self.content is None:
-            return np.zeros((1, *self.shape), self.dtype)
-        return np.frombuffer(self.content, self.dtype).reshape(self.shape)
-
-
-def _array(array: Any, rank: int) -> _Known:
-    shape = tuple(np.shape(array))
-    dtype = np.dtype(array.dtype).str
-    if is_concrete(array) and len(shape) == rank:
-        return _Known(np.asarray(array).tobytes(), dtype, shape)
-    return _Known(None, dtype, shape[len(shape) - rank :])
-
-
-def _angles(values: Any) -> _Known | None:
-    known = None if values is None else _array(values, 1)
-    return known if known is not None and known.content is not None else None
 
 
 Report = tuple[tuple[str, int], ...]
@@ -321,7 +130,7 @@ Report = tuple[tuple[str, int], ...]
 
 @lru_cache(maxsize=256)
 def _compiled(
-    compiler: IonQNativeCompiler, source: _Source
+    compiler: IonQNativeCompiler, source: Source
 ) -> tuple[Program, tuple[int, ...], Report]:
     circuit = source.circuit
     draft = Draft(circuit, compiler.optimize == "fewest", compiler.cutoff)

@@ -10,6 +10,7 @@ from qjax.circuit import Circuit, Gate, Operation, kind_matrix
 from qjax.errors import CircuitError
 from qjax.ionq._program import Program
 from qjax.transforms._amplitudes import amplitude_angles, is_real_array
+from qjax.transforms._double import double_amplitudes, double_angles, double_unitary
 from qjax.transforms._matrices import controlled
 
 __all__ = ["verify_program"]
@@ -53,7 +54,7 @@ def _with_numbers(circuit: Circuit, rng: np.random.Generator) -> Circuit:
         array if _is_known(array, rank) else _random_amplitudes(array, rng)
         for array, rank in zip(circuit.data, circuit.structure.data_ranks, strict=True)
     ]
-    doubles = tuple(np.asarray(values, float) for values in params)
+    doubles = tuple(double_angles(values) for values in params)
     return Circuit.from_structure(circuit.structure, doubles, tuple(data))
 
 
@@ -106,11 +107,12 @@ def _start(circuit: Circuit, rng: np.random.Generator) -> np.ndarray:
 
 def _matrix(operation: Operation) -> np.ndarray:
     if operation.name == "StatePreparation":
-        amplitudes = np.asarray(operation.data)
+        amplitudes = double_amplitudes(operation.data)
         return np.outer(amplitudes, np.eye(len(amplitudes))[0])
     kind = operation.kind
     assert isinstance(kind, Gate)
-    arguments = (operation.params, operation.data, operation.detail, operation.adjoint)
+    data = None if operation.data is None else double_unitary(operation.data)
+    arguments = (operation.params, data, operation.detail, operation.adjoint)
     matrix = np.asarray(kind_matrix(kind, *arguments), complex)
     for _ in operation.controls:
         matrix = controlled(matrix)

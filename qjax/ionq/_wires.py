@@ -6,7 +6,7 @@ angles and couplings. A known matrix matters only up to turns on both sides, bec
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,7 +102,8 @@ def _join_turns(
         joins = done and not isinstance(separator, int) and not isinstance(done[-1], int)
         if joins and (is_turn(between) or is_flip(between)):
             kept.pop()
-            total = separator + (done.pop() if is_turn(between) else -1.0 * _popped(done))
+            previous: Any = done.pop()
+            total = separator + (previous if is_turn(between) else -previous)
             kept[-1] = between @ kept[-1]
             if is_known(total):
                 kept[-1] = matrix @ turn_matrix(total) @ kept[-1]
@@ -112,10 +113,6 @@ def _join_turns(
             done.append(separator)
         kept.append(matrix)
     return kept, done
-
-
-def _popped(items: list) -> Number:
-    return items.pop()
 
 
 def turn_matrix(turns: Number) -> np.ndarray:

@@ -20,6 +20,7 @@ from qjax.transforms._controlled import (
     pauli_rotation,
     relative_x,
 )
+from qjax.transforms._double import double_amplitudes, double_unitary
 from qjax.transforms._elements import Element, Local, Pair, inverted
 from qjax.transforms._linear import Number, is_known
 from qjax.transforms._matrices import CX, TO_Z, p, rotation, u
@@ -65,7 +66,7 @@ def expand(
     )
     if step.kind.name == "StatePreparation":
         if is_data_known:
-            return amplitude_elements(step.targets, np.asarray(data, complex))
+            return amplitude_elements(step.targets, double_amplitudes(data))
         leaf = ("amplitudes", step.data)
         return unknown_amplitude_elements(step.targets, leaf, is_real_array(data))
     if not is_data_known:
@@ -88,7 +89,7 @@ def expand_relative(step: Step) -> list[Element]:
 
 def _unitary(controls: tuple[int, ...], targets: tuple[int, ...], matrix: Any) -> list[Element]:
     """A known matrix on any number of qubits."""
-    array = np.asarray(matrix, complex)
+    array = double_unitary(matrix)
     if len(targets) == 1:
         return controlled_unitary(controls, targets[0], array)
     if len(targets) == 2:

@@ -7,6 +7,7 @@ import numpy as np
 
 from qjax._typing import is_concrete
 from qjax.circuit import Circuit, Reference, Step
+from qjax.transforms._double import double_angles
 
 __all__ = ["Linear", "Number", "is_known", "number_reader"]
 
@@ -76,7 +77,7 @@ def number_reader(circuit: Circuit) -> Any:
     ones, and those with batch axes.
     """
     known = [
-        np.asarray(values, dtype=float)
+        double_angles(values)
         if values is not None and is_concrete(values) and np.ndim(values) == 1
         else None
         for values in circuit.params

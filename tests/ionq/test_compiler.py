@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import qjax as qj
-import qjax.ionq._compiler as compiler_module
 from qjax.errors import CircuitError
 from qjax.ionq import GPI, GPI2, MS, ZZ, IonQNativeCompiler, find_machine
-from qjax.ionq._compiler import Pass, _compiled
+from qjax.ionq import _passes as passes
+from qjax.ionq._compiler import _compiled
+from qjax.ionq._passes import Pass
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import as_circuit, as_operation, random_unitary
@@ -469,6 +470,18 @@ def test_native_gates_compile_too():
         compiler.compile(circuit.bind(phase=0.2))
 
 
+def test_single_precision():
+    """Quarter turns stay quarter turns, and the verification allows for rounded arrays."""
+    with jax.enable_x64(False):
+        ket = jnp.ones(4, dtype=jnp.complex64) / 2
+        unitary = jnp.asarray(random_unitary(2, 3), dtype=jnp.complex64)
+        turns = qj.Circuit(2, [qj.RX(jnp.float32(np.pi / 2), 0), qj.CRY(jnp.float32(np.pi), 0, 1)])
+        native = IonQNativeCompiler("zz", verify=True).compile(turns)
+        assert (native.num_one_qubit_gates, native.num_two_qubit_gates) == (3, 1)
+        operations = [qj.StatePreparation(ket, (0, 1)), qj.Unitary(unitary, (1, 0)), qj.RX(0.3, 1)]
+        IonQNativeCompiler("ms", verify=True).compile(qj.Circuit(2, operations))
+
+
 # --- estimates, options, errors -------------------------------------------------------------------
 
 
@@ -515,7 +528,7 @@ def test_cutoff_leaves_out_small_interactions():
 def test_verification_finds_a_wrong_pass(monkeypatch):
     """Each kind of mistake that a compiler can make."""
     circuit = qj.Circuit(2, [qj.RX(0.3, 0), qj.CX(0, 1), qj.RX(0.2, 1)])
-    emit = compiler_module._emit_zz
+    emit = passes.emit_zz_gates
 
     def wrong_frame(draft):
         done = emit(draft)
@@ -534,8 +547,8 @@ def test_verification_finds_a_wrong_pass(monkeypatch):
             "passes",
             property(
                 lambda self, run=wrong: (
-                    Pass("expand", compiler_module._expand),
-                    Pass("rewrite", compiler_module._rewrite_pairs),
+                    Pass("expand", passes.expand_gates),
+                    Pass("rewrite", passes.rewrite_pairs),
                     Pass("emit", run),
                 )
             ),
