@@ -82,6 +82,17 @@ def several(emulator: Emulator) -> Any:
     return [turned(weights) for weights in job.get_probabilities()]
 
 
+def mid_circuit(emulator: Emulator) -> Any:
+    """A measured qubit that is used again: qiskit-ionq sends OpenQASM 3."""
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.measure(0, 0)
+    circuit.cx(0, 1)
+    circuit.measure(1, 1)
+    job = done(backend(emulator.url).run(circuit, shots=FEW))
+    return job.result().get_counts()
+
+
 def cancel(emulator: Emulator) -> Any:
     job = backend(emulator.waiting_url).run(measured(bell()), shots=FEW)
     job.cancel()
@@ -116,6 +127,7 @@ if __name__ == "__main__":
             "native": native,
             "noisy": noisy,
             "several": several,
+            "mid_circuit": mid_circuit,
             "cancel": cancel,
             "failed": failed,
             "retry_429": retry_429,

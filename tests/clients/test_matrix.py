@@ -6,7 +6,7 @@ import pytest
 
 import qjax as qj
 from qjax.ionq import GPI2, MS, NOISE_MODELS, IonQNativeCompiler
-from tests.clients.driver import ANGLE, NATIVE, SHOTS
+from tests.clients.driver import ANGLE, FEW, NATIVE, SHOTS
 from tests.support import oracle
 from tests.support.oracle import Op
 
@@ -116,6 +116,15 @@ def test_several(client, cell):
     wanted = exact(3 if client in ("pennylane", "qbraid") else 2, BELL)
     assert first == pytest.approx(wanted, abs=accuracy)
     assert second == pytest.approx(exact(3, ASYMMETRIC), abs=accuracy)
+
+
+def test_mid_circuit(client, cell):
+    """Only qiskit-ionq sends circuits with measurements in the middle."""
+    if client != "qiskit":
+        assert cell is None
+        return
+    assert set(cell["value"]) == {"00", "11"}
+    assert sum(cell["value"].values()) == FEW
 
 
 def test_cancel(client, cell):

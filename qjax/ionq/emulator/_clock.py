@@ -92,8 +92,8 @@ class Timing:
         >>> from qjax.ionq import find_machine
         >>> from qjax.ionq.emulator import Timing
         >>> timing = Timing(realistic=True)
-        >>> round(timing.duration(find_machine("forte-1"), (120, 11), shots=500), 3)
-        13.595
+        >>> round(timing.duration(find_machine("forte-1"), (120, 11), shots=500), 4)
+        13.5945
     """
 
     latency: float = 0.0

@@ -81,6 +81,7 @@ class Emulator:
         self._made = sum(1 for _ in self.store.all()) + len(self.store.sessions)
         self._lock = threading.RLock()
         self._pending: set[Future[None]] = set()
+        self._busy_until: dict[str, float] = {}  # parent -> when its circuits so far are done
         number = check_positive_int(workers, name="workers", error=QjaxError)
         self._pool = ThreadPoolExecutor(number, thread_name_prefix="qjax-emulator")
         for job in self.store.all():
@@ -214,7 +215,7 @@ class Emulator:
             work = plan_work(job, self.timing, self.clock)
             self.sessions.check_cost(job, self.bill)
             with self._lock:
-                job.starts = max(job.starts, self._after_sibling(job))
+                job.starts = self._after_siblings(job, work.plan.duration)
                 job.plan = work.plan
             if job.doom is not None:
                 raise JobError(job.doom, "The job failed, as the faults of the emulator ask.")
@@ -230,15 +231,13 @@ class Emulator:
             job.result = result
             self.store.save(job)
 
-    def _after_sibling(self, job: Job) -> float:
-        """When the siblings that were planned before are done: children run one by one."""
-        parent = None if job.parent is None else self.store.get(job.parent)
-        if parent is None:
-            return 0.0
-        planned = [c for c in self.store.children(parent) if c.plan is not None and c is not job]
-        return (
-            max((c.start or 0.0) + c.plan.duration for c in planned if c.plan) if planned else 0.0
-        )
+    def _after_siblings(self, job: Job, duration: float) -> float:
+        """When a circuit may start, as siblings run one by one; reserves the time that it runs."""
+        if job.parent is None:
+            return job.starts
+        start = max(job.starts, self._busy_until.get(job.parent, 0.0), self.clock.now())
+        self._busy_until[job.parent] = start + duration
+        return start
 
     # --- answering --------------------------------------------------------------------------------
 

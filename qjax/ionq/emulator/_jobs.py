@@ -1,12 +1,14 @@
 """The endpoints of jobs and their results."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from qjax.ionq.emulator._emulator import Emulator
 from qjax.ionq.emulator._errors import HttpError
 from qjax.ionq.emulator._formats import AGGREGATE, aggregate, payload
 from qjax.ionq.emulator._ids import artifact_id
@@ -55,8 +57,8 @@ async def list_jobs(request: Request) -> Response:
     if limit is None and isinstance(body, dict) and body.get("limit") is not None:
         limit = str(body["limit"])
     size = integer_of(limit, "limit", _PAGE, _LARGEST_PAGE)
-    wanted = _filter(query.getlist("ids"), query)
-    jobs = (job for job in emulator.listing() if wanted(job, emulator.status(job)))
+    wanted = _filter(emulator, query)
+    jobs = (job for job in emulator.listing() if wanted(job))
     start = query.get("next")
     page: list[Job] = []
     for job in jobs:
@@ -79,21 +81,22 @@ def _cursor(text: str) -> int:
     return int(text)
 
 
-def _filter(ids: list[str], query: Mapping[str, str]) -> Any:
-    """A test of a job and its status by the query."""
-    chosen = {part for item in ids for part in item.split(",")}
+def _filter(emulator: Emulator, query: QueryParams) -> Callable[[Job], bool]:
+    """A test of jobs by the query; without one, children are left out."""
+    chosen = {part for item in query.getlist("ids") for part in item.split(",")}
     targets = set(query["target"].split(",")) if query.get("target") else set()
+    parent, status, session = (query.get(k) for k in ("parent_job_id", "status", "session_id"))
 
-    def wanted(job: Job, status: str) -> bool:
+    def wanted(job: Job) -> bool:
         if chosen and job.id not in chosen:
             return False
-        if query.get("parent_job_id") is None and job.parent is not None and not chosen:
+        if parent is None and job.parent is not None and not chosen:
             return False
         return (
-            query.get("parent_job_id") in (None, job.parent)
-            and query.get("status") in (None, status)
+            parent in (None, job.parent)
             and (not targets or job.body["backend"] in targets)
-            and query.get("session_id") in (None, job.body["session_id"])
+            and session in (None, job.body["session_id"])
+            and (status is None or status == emulator.status(job))
         )
 
     return wanted

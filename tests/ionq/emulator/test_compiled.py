@@ -101,6 +101,41 @@ class TestMachines:
             assert abs(found.get(key, 0) - wanted[index]) < spread(shots, wanted[index])
 
 
+# Keys of a finished job on a machine, as records of the service have them.
+SEEN = {
+    "": "id type status name metadata backend submitter_id project_id parent_job_id session_id "
+    "dry_run failure cost_model shots submitted_at started_at completed_at execution_duration_ms "
+    "predicted_execution_duration_ms predicted_wait_time_ms output child_job_ids settings stats "
+    "results",
+    "output": "compilation error_mitigation",
+    "output.compilation": "precision gate_basis service_version compiled_circuits",
+    "output.compilation.compiled_circuits": "ionq.native.v1 ionq.qasm3.v1",
+    "output.error_mitigation": "debiasing symmetry_verification",
+    "output.error_mitigation.symmetry_verification": "applied num_allowed_states",
+    "stats": "qubits circuits gate_counts kwh predicted_quantum_compute_time_us "
+    "billed_quantum_compute_time_us",
+    "stats.gate_counts": "1q 2q ZZq GPIq GPI2q",
+    "results": "shots histogram probabilities ionq.result.shots.json.v2 "
+    "ionq.result.histogram.json.v2 ionq.result.probabilities.json.v2",
+}
+
+
+def test_a_machine_job_has_the_keys_that_were_seen_on_the_service(call):
+    gates = [
+        {"gate": "gpi", "target": 0, "phase": 0},
+        {"gate": "gpi2", "target": 0, "phase": 0},
+        {"gate": "zz", "targets": [0, 1], "angle": 0.25},
+    ]
+    body = circuit_job(*gates, gateset="native", backend="qpu.forte-enterprise-1", shots=500)
+    job = call.run(body)
+    for place, keys in SEEN.items():
+        found = job
+        for key in place.split(".") if place else ():
+            found = found[key]
+        assert set(keys.split()) <= set(found), place
+    assert job["settings"] == {} and job["output"]["error_mitigation"]["debiasing"] is False
+
+
 class TestOpenQasm:
     @pytest.mark.parametrize("noise", [None, {"model": "aria-1", "seed": None}])
     def test_a_measurement_in_the_middle(self, call, noise):
