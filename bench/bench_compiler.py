@@ -213,7 +213,7 @@ def verdicts(
     said = [f"A shot is {100 * mean:.0f} % shorter on average than with each gate compiled alone."]
     missed = [] if mean >= aim else [f"only {100 * mean:.0f} % shorter than each gate alone"]
     worst = max(r.error for r in mine.values())
-    said.append(f"Largest error of a probability: qjax {worst:.1g}")
+    errors = [f"qjax {worst:.1g}"]
     missed += [f"qjax is wrong by {worst:.2g}"] if worst > 1e-9 else []
     for name in PEERS:
         if not found.get(name):  # not asked, or it compiles none of them
@@ -226,14 +226,13 @@ def verdicts(
         times = [sum(x[r].seconds for r in theirs) for x in (mine, theirs)]
         missed += [f"more pulses than {name}"] if sums[0] >= sums[1] else []
         off = max(r.error for r in theirs.values())
-        said[-1] += f", {name} {off:.1g}"
+        errors.append(f"{name} {off:.1g}")
         said.append(
             f"On the {len(theirs)} circuits that {name} compiles: two-qubit gates {twos[0]} to its "
             f"{twos[1]}, pulses {sums[0]} to {sums[1]}, compile time {times[0]:.2f} s to "
             f"{times[1]:.2f} s."
         )
-    said[1] += "."
-    return said, missed
+    return [*said, f"Largest error of a probability: {', '.join(errors)}."], missed
 
 
 def main() -> int:
