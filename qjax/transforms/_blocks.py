@@ -3,8 +3,10 @@
 Elements move past others that they commute with, so that gates on the same pair meet.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from heapq import merge
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -117,10 +119,11 @@ class _Gathering:
         else:
             last.multiply(new.matrix, new.qubits)
 
-    def _earlier(self, qubits: tuple[int, ...]) -> Iterable[_Block]:
+    def _earlier(self, qubits: tuple[int, ...]) -> Iterator[_Block]:
         """Blocks on any of the qubits, the latest first."""
-        numbers = {n for q in qubits for n in self.wires.get(q, [])}
-        return (self.blocks[n] for n in sorted(numbers, reverse=True))
+        wires = (reversed(self.wires.get(q, [])) for q in qubits)
+        for number, _ in groupby(merge(*wires, reverse=True)):
+            yield self.blocks[number]
 
     def _join(self, new: _Block) -> bool:
         """Multiplies into an earlier block on the same pair, past all that it commutes with."""

@@ -1,6 +1,8 @@
 """Removing gates that undo one another, and adding up rotations about the same axis."""
 
 from collections.abc import Callable
+from heapq import merge
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -28,8 +30,8 @@ class _Rewriting:
         """The latest earlier gate of the same kind and place that a gate can be moved next to."""
         if not isinstance(step.kind, Gate) or step.conditions:
             return None
-        places = {place for q in step.qubits for place in self.wires[q]}
-        for place in sorted(places, reverse=True):
+        wires = (reversed(self.wires[q]) for q in step.qubits)
+        for place, _ in groupby(merge(*wires, reverse=True)):
             earlier = self.steps[place]
             same = earlier.kind is step.kind and earlier.detail == step.detail
             if same and not earlier.conditions and same_place(earlier, step):
@@ -39,7 +41,7 @@ class _Rewriting:
         return None
 
     def keep(self, step: Step) -> None:
-        place = len(self.steps) and max(self.steps) + 1
+        place = len(self.numbers)  # never shrinks, so that places ascend
         self.steps[place], self.numbers[place] = step, self.read(step)
         for qubit in step.qubits:
             self.wires[qubit].append(place)

@@ -389,7 +389,10 @@ def short_ansatz(theta):
 
 @pytest.mark.parametrize("gateset", GATESETS)
 def test_gradients_equal_those_before_compiling(gateset):
-    """Under jit, vmap and grad, also at angle zero; observables in Z do not see the frames."""
+    """Under jit, vmap and grad, also at zero and at the ends of ranges, where bits change.
+
+    Observables in Z do not see the frames.
+    """
     compiler = IonQNativeCompiler(gateset)
 
     def compiled(theta):
@@ -402,7 +405,7 @@ def test_gradients_equal_those_before_compiling(gateset):
     def both(batch):
         return [jax.vmap(jax.value_and_grad(f))(batch) for f in (compiled, plain)]
 
-    (value, gradient), (expected, slope) = both(jnp.asarray(THETA[[0, 1, 3], :4]))
+    (value, gradient), (expected, slope) = both(jnp.asarray(THETA[:, :4]))
     np.testing.assert_allclose(value, expected, atol=1e-12)
     np.testing.assert_allclose(gradient, slope, atol=1e-11)
     assert np.abs(slope).max() > 0.1
