@@ -562,6 +562,19 @@ def test_verification_finds_a_wrong_pass(monkeypatch):
     _compiled.cache_clear()
 
 
+def test_verification_while_tracing():
+    """Compiling and verifying stay on the host inside jit, with matrices that JAX would trace."""
+    known = [qj.Unitary(random_unitary(2, 0), (1, 0)), qj.Evolution(qj.X(0) + qj.Z(0), 0.3)]
+
+    def compiled(t):
+        circuit = qj.Circuit(2, [qj.RX(t, 0), *known, qj.RZZ(t, 0, 1), qj.RX(t, 0)])
+        return IonQNativeCompiler("zz", verify=True).compile(circuit).circuit
+
+    _compiled.cache_clear()
+    shape = jax.eval_shape(compiled, jax.ShapeDtypeStruct((), float))
+    assert shape.params[0].shape == (sum(len(s.references) for s in shape.structure.steps),)
+
+
 def test_verification_of_many_qubits():
     """Random states above eight qubits."""
     circuit = qj.Circuit(10, [qj.H(0), *(qj.CX(q, q + 1) for q in range(9)), qj.RX(0.3, 4)])
