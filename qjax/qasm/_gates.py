@@ -52,6 +52,12 @@ def _cu3(theta: Any, phi: Any, lam: Any, control: int, target: int) -> list[Oper
     return [qc.U(theta, phi, lam, target).controlled(control)]
 
 
+def _rccx(a: int, b: int, c: int) -> list[Operation]:
+    """A Toffoli gate up to phases, after Margolus."""
+    t, back = qc.T(c), qc.T(c).inverse()
+    return [qc.H(c), t, qc.CX(b, c), back, qc.CX(a, c), t, qc.CX(b, c), back, qc.H(c)]
+
+
 def _x_under(num_controls: int) -> Row:
     return Row(0, num_controls + 1, lambda *q: [qc.X(q[-1]).controlled(*q[:-1])])
 
@@ -101,6 +107,8 @@ GATES: dict[str, Row] = {
     "ccx": _plain(qc.CCX),
     "ccz": Row(0, 3, lambda a, b, t: [qc.Z(t).controlled(a, b)]),
     "cswap": _plain(qc.CSWAP),
+    "rccx": Row(0, 3, _rccx),
     "c3x": _x_under(3),
+    "c3sqrtx": Row(0, 4, lambda *q: [qc.SX(q[-1]).controlled(*q[:-1])]),
     "c4x": _x_under(4),
 }

@@ -76,6 +76,20 @@ def test_two_qubit_gates(text, wanted):
     same(matrix(f"{HEAD}qubit[2] q; {text} q[0], q[1];"), wanted)
 
 
+def test_gates_on_more_qubits():
+    toffoli = oracle.controlled(ONE["x"], 2)
+    same(matrix(f"{HEAD}qubit[3] q; ccx q[0], q[1], q[2];"), toffoli)
+    same(matrix(f"{HEAD}qubit[3] q; cswap q[0], q[1], q[2];"), GATES["CSWAP"].matrix())
+    same(matrix(f"{OLD}qreg q[4]; c3x q[0], q[1], q[2], q[3];"), oracle.controlled(ONE["x"], 3))
+    root = matrix(f"{OLD}qreg q[4]; c3sqrtx q[0], q[1], q[2], q[3];")
+    same(root, oracle.controlled(ONE["sx"], 3))
+    phases = matrix(f"{OLD}qreg q[3]; rccx q[0], q[1], q[2];")
+    wanted = toffoli.astype(complex)  # a Toffoli gate but for the sign of |101> and i's at the end
+    wanted[5, 5] = -1
+    wanted[6, 7], wanted[7, 6] = -1j, 1j
+    same(phases, wanted)
+
+
 def test_a_controlled_global_phase_is_a_phase_gate():
     found = matrix(f"{HEAD}qubit[2] q; ctrl(2) @ gphase(0.7) q[0], q[1];")
     same(found, np.diag([1, 1, 1, np.exp(0.7j)]))
