@@ -1,7 +1,8 @@
 """qjax: quantum machine learning in JAX, on a statevector core of its own.
 
 The names below are the core. Layers are in `qjax.nn`, training in `qjax.train`, checkpoints and
-metrics in `qjax.storage`, datasets in `qjax.data`; these load when they are first touched.
+metrics in `qjax.storage`, datasets in `qjax.data`, OpenQASM in `qjax.qasm`, IonQ in `qjax.ionq`;
+these load when they are first touched.
 """
 
 from importlib import import_module
@@ -168,7 +169,7 @@ __all__ = [
     "von_neumann_entropy",
 ]
 
-_LOADED_WHEN_TOUCHED = ("data", "ionq", "nn", "storage", "train")
+_LOADED_WHEN_TOUCHED = ("data", "ionq", "nn", "qasm", "storage", "train")
 
 
 def __getattr__(name: str) -> Any:
