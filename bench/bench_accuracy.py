@@ -57,12 +57,14 @@ class Recipe:
         batch_size: images per step.
         learning_rate: at the start.
         weight_decay: of all parameters but angles.
+        angle_rate: how many times as large the rate of the angles is.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
     weight_decay: float = 0.0
+    angle_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -187,13 +189,13 @@ def named(num_features: int, rngs: nnx.Rngs, *, name: str) -> nnx.Module:
     return models.create(name, num_features=num_features, num_classes=CLASSES, rngs=rngs)
 
 
-def perceptron(num_features: int, rngs: nnx.Rngs, *, like: Build) -> nnx.Module:
-    """One hidden layer, as wide as gives the number of parameters that another model has."""
+def perceptron(num_features: int, rngs: nnx.Rngs, *, like: Build, activation: str) -> nnx.Module:
+    """One hidden layer, as wide as gives as many parameters as another model has, or one unit."""
     wanted = sum(parameters(nnx.eval_shape(lambda: like(num_features, nnx.Rngs(0)))))
     width = max(1, round((wanted - CLASSES) / (num_features + 1 + CLASSES)))
     return nnx.Sequential(
         nnx.Linear(num_features, width, rngs=rngs),
-        jax.nn.relu,
+        getattr(nnx, activation),
         nnx.Linear(width, CLASSES, rngs=rngs),
     )
 
@@ -259,10 +261,21 @@ def run(model: Model, data: Dataset, seed: int) -> dict[str, Any]:
 def optimizer(recipe: Recipe, model: nnx.Module, num_samples: int) -> optax.GradientTransformation:
     """AdamW as the recipe says."""
     steps = recipe.epochs * count_batches(num_samples, recipe.batch_size)
-    rate = optax.cosine_decay_schedule(recipe.learning_rate, steps)
-    parameters = nnx.state(model, nnx.Param)
-    decays = nnx.map_state(lambda _, leaf: not isinstance(leaf, nn.Angle), parameters)
-    return optax.adamw(rate, weight_decay=recipe.weight_decay, mask=nnx.as_pure(decays))
+
+    def adamw(rate: float, weight_decay: float) -> optax.GradientTransformation:
+        return optax.adamw(optax.cosine_decay_schedule(rate, steps), weight_decay=weight_decay)
+
+    kinds = nnx.map_state(
+        lambda _, leaf: "angles" if isinstance(leaf, nn.Angle) else "others",
+        nnx.state(model, nnx.Param),
+    )
+    return optax.partition(
+        {
+            "angles": adamw(recipe.learning_rate * recipe.angle_rate, 0.0),
+            "others": adamw(recipe.learning_rate, recipe.weight_decay),
+        },
+        nnx.as_pure(kinds),
+    )
 
 
 def quantum_share(model: nnx.Module, x: np.ndarray) -> float:
@@ -391,21 +404,39 @@ SMALL = {"kernel_size": 7, "strides": 3, "num_filters": 2, "depth": 6}
 MOVED = {"copies": 10, "mirrored": True}
 
 
-def quantum(name: str, recipe: Recipe, pool: int = 1, **more: Any) -> list[Model]:
-    """The rows of a model of `qjax.nn.models`."""
-    return family(Model(name, partial(named, name=name), recipe, pool, **more))
+def rival(model: Model, rate: float, activation: str) -> Model:
+    """The perceptron with as many parameters as a model, on the same inputs."""
+    assert model.build is not None
+    assert model.recipe is not None
+    return replace(
+        model,
+        name=f"perceptron, as large as {model.name}",
+        build=partial(perceptron, like=model.build, activation=activation),
+        recipe=replace(model.recipe, learning_rate=rate),
+        settings={"activation": activation},
+    )
+
+
+def quantum(name: str, recipe: Recipe, pool: int = 1) -> list[Model]:
+    """The rows of a model of `qjax.nn.models`, and of the perceptron as large as it.
+
+    The perceptron has one or two hidden units; with relu most of them die.
+    """
+    model = Model(name, partial(named, name=name), recipe, pool)
+    return [*family(model), rival(model, 0.01, "tanh")]
 
 
 def convolutional(
-    recipe: Recipe, options: dict[str, Any], *, perceptron_rate: float = 0.01, **more: Any
+    recipe: Recipe,
+    options: dict[str, Any],
+    *,
+    against: tuple[float, str] = (0.01, "relu"),
+    **more: Any,
 ) -> list[Model]:
-    """The rows of `quantum-conv`, and of the perceptron that has as many parameters."""
+    """The rows of `quantum-conv`, and of the perceptron as large as it: its rate and activation."""
     build = partial(convolution, **options)
-    rival = partial(perceptron, like=build)
-    return [
-        *family(Model("quantum-conv", build, recipe, settings=options, **more)),
-        Model("perceptron", rival, replace(recipe, learning_rate=perceptron_rate), **more),
-    ]
+    model = Model("quantum-conv", build, recipe, settings=options, **more)
+    return [*family(model), rival(model, *against)]
 
 
 CASES: dict[str, Case] = {
@@ -423,7 +454,11 @@ CASES: dict[str, Case] = {
         "Fashion-MNIST, first 500 images, 3 epochs",
         partial(first_of_fashion, samples=500),
         (
-            *convolutional(Recipe(3, 4, 0.03, 0.1), SMALL, perceptron_rate=0.003),
+            *convolutional(
+                Recipe(3, 2, 0.02, 0.1, angle_rate=2.0),
+                {**SMALL, "num_filters": 1},
+                against=(0.003, "tanh"),
+            ),
             *quantum("quantum-features", Recipe(3, 8, 0.05), 2),
             *quantum("quantum-first", Recipe(3, 8, 0.05), 2),
             LINEAR_POOLED,
@@ -445,7 +480,13 @@ CASES: dict[str, Case] = {
     "fashion-60000": Case(
         "Fashion-MNIST, all 60,000 images",
         fashion,
-        (*convolutional(Recipe(10, 128, 0.02, 0.1), {}), LINEAR_POOLED, LINEAR),
+        (
+            *convolutional(Recipe(10, 128, 0.02, 0.1), {}),
+            *quantum("quantum-features", Recipe(5, 128, 0.02), 2),
+            *quantum("quantum-first", Recipe(5, 128, 0.02), 2),
+            LINEAR_POOLED,
+            LINEAR,
+        ),
     ),
 }
 

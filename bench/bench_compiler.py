@@ -25,7 +25,7 @@ from bench._native_circuits import Row, amplitude_rows, rows
 from bench._registry import Peer
 from bench._timing import arguments, machine
 from qjax.ionq import GATESETS, IonQNativeCompiler, Machine
-from qjax.ionq._compiler import _compiled
+from qjax.ionq._compiler._compiler import _compiled
 
 COMMAND = "python bench/bench_compiler.py"
 OUTPUT = ROOT / "bench" / "results" / "compiler.md"

@@ -11,9 +11,9 @@ import pytest
 import qjax as qj
 from qjax.errors import CircuitError
 from qjax.ionq import GPI, GPI2, MS, ZZ, IonQNativeCompiler, find_machine
-from qjax.ionq import _passes as passes
-from qjax.ionq._compiler import _compiled
-from qjax.ionq._passes import Pass
+from qjax.ionq._compiler import _passes as passes
+from qjax.ionq._compiler._compiler import _compiled
+from qjax.ionq._compiler._passes import Pass
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import as_circuit, as_operation, random_unitary

@@ -24,7 +24,7 @@ from qjax.ionq import (
     SubmissionUnknownError,
     Timeouts,
 )
-from qjax.ionq._pace import retry_after_seconds
+from qjax.ionq._client._pace import retry_after_seconds
 from tests.ionq.server import HTML, FakeIonQ, FakeTime, Reply, Server, job_json
 from tests.ionq.test_client import BELL, client_for, replies, run
 

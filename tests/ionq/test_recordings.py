@@ -14,7 +14,7 @@ import pytest
 
 from qjax import ionq
 from qjax.ionq import ApiError, Backoff, Job, Outcomes, ShotTable
-from qjax.ionq._results import is_outcomes, read_outcomes, read_shots
+from qjax.ionq._client._results import is_outcomes, read_outcomes, read_shots
 from tests.ionq.server import KEY, FakeTime, Reply, Server
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ionq"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import qjax as qj
 from qjax.errors import CircuitError, ObservableError
 from qjax.ionq import Outcomes, ResponseError, measurement_circuits
-from qjax.ionq._results import from_ionq_order, is_outcomes, read_outcomes, read_shots
+from qjax.ionq._client._results import from_ionq_order, is_outcomes, read_outcomes, read_shots
 from tests.support import oracle
 
 newer = {"probabilities": {"registers": {"output_all": {"100": 0.75, "001": 0.25}, "c": {"1": 1}}}}

@@ -10,7 +10,7 @@ import pytest
 
 from qjax import ionq
 from qjax.ionq import AsyncIonQClient, Backoff, ConfigurationError, IonQClient, Submission, Timeouts
-from qjax.ionq._key import ApiKey
+from qjax.ionq._client._key import ApiKey
 from tests.ionq.server import HTML, KEY, FakeIonQ, FakeTime, Reply, Server, job_json
 from tests.ionq.test_client import BELL, client_for
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qjax.circuit import RZ, Circuit, Gate, Operation
 from qjax.errors import QjaxError
-from qjax.ionq._compiler import IonQNativeCompiler
+from qjax.ionq._compiler._compiler import IonQNativeCompiler
 from qjax.ionq._payload import circuit_to_payload
 from qjax.ionq.emulator._errors import JobError
 

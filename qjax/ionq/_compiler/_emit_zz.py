@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qjax.ionq._emit import Emitter
-from qjax.ionq._parity import ZERO, Parities, Parity
-from qjax.ionq._reduce import Reduced, reduce_angle
-from qjax.ionq._wires import Wires, is_flip, pulses
+from qjax.ionq._compiler._emit import Emitter
+from qjax.ionq._compiler._parity import ZERO, Parities, Parity
+from qjax.ionq._compiler._reduce import Reduced, reduce_angle
+from qjax.ionq._compiler._wires import Wires, is_flip, pulses
 from qjax.transforms._linear import Number
 
 __all__ = ["emit_zz"]

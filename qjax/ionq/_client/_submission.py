@@ -9,6 +9,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from qjax.ionq._client._job import TAG
+from qjax.ionq._client._models import CreatedJob, Job, JobPage
+from qjax.ionq._client._pace import Deadline
+from qjax.ionq._client._retry import Caller
 from qjax.ionq._errors import (
     ApiError,
     ConnectionFailedError,
@@ -17,10 +21,6 @@ from qjax.ionq._errors import (
     ServerError,
     SubmissionUnknownError,
 )
-from qjax.ionq._job import TAG
-from qjax.ionq._models import CreatedJob, Job, JobPage
-from qjax.ionq._pace import Deadline
-from qjax.ionq._retry import Caller
 
 __all__ = ["Submission", "Submitter"]
 

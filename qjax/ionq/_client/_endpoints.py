@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-from qjax.ionq._pace import Deadline
-from qjax.ionq._retry import Caller
+from qjax.ionq._client._pace import Deadline
+from qjax.ionq._client._retry import Caller
 
 __all__ = ["Endpoints", "given", "part"]
 

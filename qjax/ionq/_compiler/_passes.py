@@ -8,12 +8,12 @@ import numpy as np
 
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError
-from qjax.ionq._emit import Emitter, NativeGate
-from qjax.ionq._emit_ms import emit_ms
-from qjax.ionq._emit_zz import emit_zz
-from qjax.ionq._frames import written_frames
-from qjax.ionq._native_rules import NATIVE_RULES
-from qjax.ionq._wires import Wires, as_wires, slide
+from qjax.ionq._compiler._emit import Emitter, NativeGate
+from qjax.ionq._compiler._emit_ms import emit_ms
+from qjax.ionq._compiler._emit_zz import emit_zz
+from qjax.ionq._compiler._frames import written_frames
+from qjax.ionq._compiler._native_rules import NATIVE_RULES
+from qjax.ionq._compiler._wires import Wires, as_wires, slide
 from qjax.transforms._blocks import count_ising, gather, resynthesise
 from qjax.transforms._cancel_inverses import cancel_inverses as cancel_circuit_inverses
 from qjax.transforms._elements import Element, Ising, Turn, inverted

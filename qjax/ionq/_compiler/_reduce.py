@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from qjax.ionq._parity import Parity
+from qjax.ionq._compiler._parity import Parity
 from qjax.transforms._linear import Linear, Number
 
 __all__ = ["Reduced", "reduce_angle"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from qjax.ionq._fields import Fields, Raw
+from qjax.ionq._client._fields import Fields, Raw
 
 __all__ = [
     "Backend",

@@ -6,6 +6,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Literal
 
+from qjax.ionq._client._http import Answer, Transport
+from qjax.ionq._client._key import ApiKey
+from qjax.ionq._client._pace import Backoff, Clock, Deadline, RateLimit, retry_after_seconds
 from qjax.ionq._errors import (
     ApiError,
     ConnectionFailedError,
@@ -13,9 +16,6 @@ from qjax.ionq._errors import (
     ResponseError,
     api_error,
 )
-from qjax.ionq._http import Answer, Transport
-from qjax.ionq._key import ApiKey
-from qjax.ionq._pace import Backoff, Clock, Deadline, RateLimit, retry_after_seconds
 
 __all__ = ["Caller", "Repeat"]
 

@@ -6,19 +6,19 @@ import os
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from qjax.ionq._account_endpoints import AccountEndpoints
-from qjax.ionq._backends import Backend
-from qjax.ionq._endpoints import part
+from qjax.ionq._client._account_endpoints import AccountEndpoints
+from qjax.ionq._client._backends import Backend
+from qjax.ionq._client._endpoints import part
+from qjax.ionq._client._http import Timeouts, Transport
+from qjax.ionq._client._job import Circuits
+from qjax.ionq._client._job_endpoints import JobEndpoints
+from qjax.ionq._client._key import ApiKey
+from qjax.ionq._client._models import CreatedJob, Job
+from qjax.ionq._client._pace import Backoff, Clock, Deadline, PollSchedule
+from qjax.ionq._client._result_endpoints import Aggregation, ResultEndpoints, check_finished
+from qjax.ionq._client._retry import Caller
+from qjax.ionq._client._submission import Submission, Submitter
 from qjax.ionq._errors import ConfigurationError, DeadlineError, IonQError
-from qjax.ionq._http import Timeouts, Transport
-from qjax.ionq._job import Circuits
-from qjax.ionq._job_endpoints import JobEndpoints
-from qjax.ionq._key import ApiKey
-from qjax.ionq._models import CreatedJob, Job
-from qjax.ionq._pace import Backoff, Clock, Deadline, PollSchedule
-from qjax.ionq._result_endpoints import Aggregation, ResultEndpoints, check_finished
-from qjax.ionq._retry import Caller
-from qjax.ionq._submission import Submission, Submitter
 
 __all__ = ["AsyncIonQClient"]
 

@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qjax.circuit import Circuit
-from qjax.ionq._endpoints import Endpoints, given, part
+from qjax.ionq._client._endpoints import Endpoints, given, part
+from qjax.ionq._client._http import Answer
+from qjax.ionq._client._job import QUBITS
+from qjax.ionq._client._models import Job, ResultLink
+from qjax.ionq._client._results import is_outcomes, read_outcomes, read_shots
 from qjax.ionq._errors import (
     InvalidJobError,
     JobCanceledError,
@@ -12,12 +16,8 @@ from qjax.ionq._errors import (
     NotFoundError,
     ResponseError,
 )
-from qjax.ionq._http import Answer
-from qjax.ionq._job import QUBITS
-from qjax.ionq._models import Job, ResultLink
 from qjax.ionq._outcomes import Outcomes, ShotTable
 from qjax.ionq._payload import circuit_from_payload
-from qjax.ionq._results import is_outcomes, read_outcomes, read_shots
 
 __all__ = ["Aggregation", "ResultEndpoints", "check_finished"]
 

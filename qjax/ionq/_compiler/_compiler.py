@@ -6,10 +6,9 @@ from functools import lru_cache
 from qjax._checks import check_choice, check_real
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError
-from qjax.ionq._known import Source
-from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
-from qjax.ionq._native_circuit import NativeCircuit
-from qjax.ionq._passes import (
+from qjax.ionq._compiler._known import Source
+from qjax.ionq._compiler._native_circuit import NativeCircuit
+from qjax.ionq._compiler._passes import (
     Draft,
     Pass,
     cancel_inverses,
@@ -20,8 +19,9 @@ from qjax.ionq._passes import (
     rewrite_pairs,
     write_frames,
 )
-from qjax.ionq._program import Program
-from qjax.ionq._verify import verify_program
+from qjax.ionq._compiler._program import Program
+from qjax.ionq._compiler._verify import verify_program
+from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
 
 __all__ = ["IonQNativeCompiler"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from qjax.ionq._emit import NativeGate
+from qjax.ionq._compiler._emit import NativeGate
 from qjax.transforms._linear import Linear, Number
 
 __all__ = ["written_frames"]

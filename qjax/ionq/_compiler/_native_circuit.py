@@ -10,8 +10,8 @@ import numpy as np
 from qjax._typing import is_concrete
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError
+from qjax.ionq._compiler._program import Program
 from qjax.ionq._machines import Machine
-from qjax.ionq._program import Program
 from qjax.transforms._amplitudes import amplitude_angles
 
 __all__ = ["NativeCircuit"]

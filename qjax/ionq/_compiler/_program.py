@@ -15,7 +15,7 @@ import numpy as np
 
 from qjax._typing import float_dtype
 from qjax.circuit import Circuit, Leaf, Reference, Step, Structure
-from qjax.ionq._emit import NativeGate
+from qjax.ionq._compiler._emit import NativeGate
 from qjax.ionq._native import GPI, GPI2, MS, ZZ
 from qjax.transforms._linear import Linear, Number
 

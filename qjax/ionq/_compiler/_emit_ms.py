@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qjax.ionq._emit import Emitter
-from qjax.ionq._parity import ZERO
-from qjax.ionq._reduce import reduce_angle
-from qjax.ionq._wires import TOLERANCE, Wires, is_flip, is_turn, turn_matrix
+from qjax.ionq._compiler._emit import Emitter
+from qjax.ionq._compiler._parity import ZERO
+from qjax.ionq._compiler._reduce import reduce_angle
+from qjax.ionq._compiler._wires import TOLERANCE, Wires, is_flip, is_turn, turn_matrix
 from qjax.transforms._matrices import EYE, H, Z
 
 __all__ = ["choose_turns", "emit_ms"]

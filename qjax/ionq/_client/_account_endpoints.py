@@ -3,12 +3,12 @@
 from datetime import date
 from typing import Any, Literal
 
-from qjax.ionq._account import Session, Usage, WhoAmI
-from qjax.ionq._backends import Backend, Characterization, CharacterizationPage
-from qjax.ionq._endpoints import Endpoints, given, part
+from qjax.ionq._client._account import Session, Usage, WhoAmI
+from qjax.ionq._client._backends import Backend, Characterization, CharacterizationPage
+from qjax.ionq._client._endpoints import Endpoints, given, part
+from qjax.ionq._client._fields import Fields
+from qjax.ionq._client._models import JobPage
 from qjax.ionq._errors import NotFoundError, ResponseError
-from qjax.ionq._fields import Fields
-from qjax.ionq._models import JobPage
 
 __all__ = ["AccountEndpoints"]
 

@@ -15,8 +15,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from qjax.ionq._client._key import ApiKey
 from qjax.ionq._errors import ConfigurationError, ConnectionFailedError, ResponseError
-from qjax.ionq._key import ApiKey
 
 __all__ = ["Answer", "Timeouts", "Transport"]
 

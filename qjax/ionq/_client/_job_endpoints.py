@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from qjax.ionq._account import CostEstimate, JobCost
-from qjax.ionq._backends import Backend
-from qjax.ionq._endpoints import Endpoints, given, part
-from qjax.ionq._errors import BadRequestError, ConflictError, InvalidJobError, NotFoundError
-from qjax.ionq._fields import Fields
-from qjax.ionq._job import (
+from qjax.ionq._client._account import CostEstimate, JobCost
+from qjax.ionq._client._backends import Backend
+from qjax.ionq._client._endpoints import Endpoints, given, part
+from qjax.ionq._client._fields import Fields
+from qjax.ionq._client._job import (
     DEBIASING_FROM,
     TAG,
     Circuits,
@@ -18,8 +17,9 @@ from qjax.ionq._job import (
     job_request,
     new_tag,
 )
-from qjax.ionq._models import CreatedJob, Job, JobPage
-from qjax.ionq._submission import Submitter
+from qjax.ionq._client._models import CreatedJob, Job, JobPage
+from qjax.ionq._client._submission import Submitter
+from qjax.ionq._errors import BadRequestError, ConflictError, InvalidJobError, NotFoundError
 
 __all__ = ["JobEndpoints", "JobEstimate"]
 

@@ -9,7 +9,7 @@ from operator import index
 from typing import Any
 
 from qjax.circuit import Circuit
-from qjax.ionq._backends import Backend
+from qjax.ionq._client._backends import Backend
 from qjax.ionq._errors import InvalidJobError
 from qjax.ionq._machines import MACHINES
 from qjax.ionq._payload import circuit_to_payload

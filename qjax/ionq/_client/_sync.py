@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from qjax.ionq._client import AsyncIonQClient, api_url
+from qjax.ionq._client._client import AsyncIonQClient, api_url
+from qjax.ionq._client._key import ApiKey
+from qjax.ionq._client._models import Job
 from qjax.ionq._errors import ConfigurationError
-from qjax.ionq._key import ApiKey
-from qjax.ionq._models import Job
 
 __all__ = ["IonQClient"]
 

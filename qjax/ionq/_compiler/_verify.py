@@ -8,7 +8,7 @@ import numpy as np
 from qjax._typing import is_concrete
 from qjax.circuit import Circuit, Gate, Operation, kind_matrix
 from qjax.errors import CircuitError
-from qjax.ionq._program import Program
+from qjax.ionq._compiler._program import Program
 from qjax.transforms._amplitudes import amplitude_angles, is_real_array
 from qjax.transforms._double import double_amplitudes, double_angles, double_unitary
 from qjax.transforms._matrices import controlled

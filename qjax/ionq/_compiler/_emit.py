@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qjax.ionq._parity import Parity
-from qjax.ionq._wires import is_flip, is_turn, pulses
+from qjax.ionq._compiler._parity import Parity
+from qjax.ionq._compiler._wires import is_flip, is_turn, pulses
 from qjax.transforms._linear import Number
 
 __all__ = ["Emitter", "NativeGate"]

@@ -1,0 +1,1 @@
+"""The compiler to native gates: passes, virtual frames, pulses, and the proof of the result."""
