@@ -51,7 +51,7 @@ class Workload(NamedTuple):
     epochs: int
 
 
-WORKLOADS = (Workload("quantum-conv", 128, 1, 15), Workload("quantum-first", 32, 2, 30))
+WORKLOADS = (Workload("quantum-conv", 128, 1, 60), Workload("quantum-first", 32, 2, 120))
 
 
 class Clocked:
