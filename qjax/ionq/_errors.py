@@ -62,9 +62,19 @@ class InvalidJobError(IonQError, ValueError):
 
 
 class ResponseError(IonQError):
-    """An answer that is not what the service documents, such as HTML or cut-off JSON."""
+    """An answer that is not what the service documents, such as HTML or cut-off JSON.
 
-    retryable = True
+    Attributes:
+        retryable: True if the body could not be read at all, as when a proxy answers; not if it
+            was read and is of the wrong shape.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False):
+        super().__init__(message)
+        self.retryable = retryable
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.args, self.__dict__)
 
 
 class ConnectionFailedError(IonQError, ConnectionError):
@@ -192,7 +202,7 @@ class DeadlineError(IonQError, TimeoutError):
 
 
 class SubmissionUnknownError(IonQError):
-    """A job of which it cannot be known whether the service took it; it was not sent again.
+    """A job of which it cannot be known whether the service took it.
 
     Attributes:
         tag: the mark in its metadata, by which `client.find_job` looks again.
@@ -201,9 +211,9 @@ class SubmissionUnknownError(IonQError):
 
     def __init__(self, tag: str, intended_at: float, reason: str):
         super().__init__(
-            f"It is not known whether the service took the job with the tag {tag!r}: {reason} It "
-            f"was not sent again. Look again with `client.find_job({tag!r}, "
-            f"since={intended_at:.0f})`, and submit anew only if that finds nothing."
+            f"It is not known whether the service took the job with the tag {tag!r}: {reason} "
+            f"Look again with `client.find_job({tag!r}, since={intended_at:.0f})`, and submit "
+            "anew only if that finds nothing."
         )
         self.tag, self.intended_at, self.reason = tag, intended_at, reason
 

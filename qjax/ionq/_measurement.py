@@ -69,7 +69,8 @@ def measurement_circuits(circuit: Circuit, observables: Any) -> MeasurementPlan:
     """The circuits that measure some observables after a circuit.
 
     Words that agree on the letter of each qubit that they share are read from one circuit. The
-    rotations into a basis are part of the circuit: compile afterwards, not before.
+    rotations into a basis are part of the circuit: compile afterwards, not before. Observables
+    that are all multiples of the identity need no circuit: `plan.estimate([])` has their values.
 
     Args:
         circuit: of gates.

@@ -14,10 +14,18 @@ from qjax.errors import ObservableError
 from qjax.ionq._errors import ResponseError
 from qjax.observables import PauliSum, as_pauli_sum
 
-__all__ = ["MeasuredValue", "Outcomes", "ShotTable"]
+__all__ = ["MeasuredValue", "Outcomes", "ShotTable", "check_width"]
 
 _LARGEST_DENSE = 26
 _LARGEST_REGISTER = 62  # outcomes are kept as 64-bit integers
+
+
+def check_width(num_qubits: int) -> None:
+    """Raises `ResponseError` unless outcomes of that many qubits fit into 64-bit integers."""
+    if not 1 <= num_qubits <= _LARGEST_REGISTER:
+        raise ResponseError(
+            f"Outcomes need between 1 and {_LARGEST_REGISTER} qubits, but have {num_qubits}."
+        )
 
 
 class MeasuredValue(NamedTuple):
@@ -64,10 +72,7 @@ class Outcomes:
         Raises:
             ResponseError: if an outcome has more bits than there are qubits, or no weight is left.
         """
-        if not 1 <= num_qubits <= _LARGEST_REGISTER:
-            raise ResponseError(
-                f"Outcomes need between 1 and {_LARGEST_REGISTER} qubits, but have {num_qubits}."
-            )
+        check_width(num_qubits)
         if len(indices) and (indices.min() < 0 or indices.max() >= 1 << num_qubits):
             raise ResponseError(f"An outcome has more than {num_qubits} bits.")
         distinct, place = np.unique(indices.astype(np.int64), return_inverse=True)

@@ -57,6 +57,12 @@ def circuit_to_payload(circuit: Circuit, gateset: str = "qis") -> dict[str, Any]
                 "the circuit as OpenQASM 3.",
                 code="UnsupportedGate",
             )
+        if step.kind.name in ("Measure", "Reset"):
+            raise PayloadError(
+                f"IonQ's JSON has no gate for {step.name}: all qubits are measured at the end. "
+                "Leave it out, or write the circuit as OpenQASM 3.",
+                code="UnsupportedGate",
+            )
         numbers = [float(values[r.leaf][r.index]) * r.scale + r.shift for r in step.references]
         gates += write(step, numbers)
     if not gates:

@@ -64,8 +64,8 @@ def write_qis(step: Step, numbers: Sequence[float]) -> list[Wire]:
     if name == "Evolution" and step.detail[1] is not None:
         return _evolution(step, numbers)
     raise PayloadError(
-        f"IonQ's gateset 'qis' has no gate for {step.name}. Compile the circuit with "
-        "IonQNativeCompiler, or write mid-circuit operations as OpenQASM 3.",
+        f"IonQ's gateset 'qis' has no gate for {step.name}. IonQNativeCompiler "
+        "compiles circuits of gates.",
         code="UnsupportedGate",
     )
 

@@ -286,7 +286,9 @@ class TestSubmission:
 
         posted = asyncio.Event()
         run(cancelled, handler)
-        assert "Cancelled while job mine was sent; it may have been taken." in caplog.messages
+        (message,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert message.startswith("Cancelled while job mine was sent; it may have been taken. Look")
+        assert "client.find_job('mine', since=" in message
 
     def test_find_job_looks_again(self):
         service = faulty(FakeIonQ(hidden_for=10**6), Reply(500), carried_out=True)

@@ -144,11 +144,11 @@ def test_objects_hide_it(kind):
     client = kind(KEY, base_url="http://127.0.0.1:9/v0.4")
     assert repr(client) == f"{kind.__name__}('http://127.0.0.1:9/v0.4')"
     inner = client if isinstance(client, AsyncIonQClient) else client._client
-    for part in (client, inner, inner._caller, inner._transport, inner._caller._key):
+    for part in (client, inner, inner._caller, inner._transport, inner._transport._key):
         assert KEY not in repr(part) and KEY not in str(part)
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(client)
-    for part in (inner._transport, inner._caller._key):
+    for part in (inner._transport, inner._transport._key):
         with pytest.raises(TypeError, match="not pickled"):
             pickle.dumps(part)
     if isinstance(client, IonQClient):

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from qjax.ionq._client._fields import Fields, Raw
+from qjax.ionq._errors import ResponseError
 
 __all__ = [
     "Backend",
@@ -60,10 +61,10 @@ class Backend:
             average_queue_ms=fields.real_or_none("average_queue_time"),
             last_updated=fields.time_or_none("last_updated"),
             characterization_id=fields.text_or_none("characterization_id"),
-            gates=fields.sequence("supported_gates"),
-            native_gates=fields.sequence("supported_native_gates"),
-            error_mitigations=fields.sequence("supported_error_mitigations"),
-            noise_models=fields.sequence("noise_models"),
+            gates=fields.texts("supported_gates"),
+            native_gates=fields.texts("supported_native_gates"),
+            error_mitigations=fields.texts("supported_error_mitigations"),
+            noise_models=fields.texts("noise_models"),
             location=fields.text_or_none("location"),
             raw=fields.data,
         )
@@ -86,6 +87,17 @@ def _medians(name: str) -> Callable[[Fields], dict[str, float]]:
         return found
 
     return read
+
+
+def _pair(entry: Any) -> tuple[int, int]:
+    """Two qubits that a gate can join."""
+    good = isinstance(entry, list) and len(entry) == 2 and all(isinstance(q, int) for q in entry)
+    if not good:
+        raise ResponseError(
+            "The field `connectivity` of the service's characterisation must be a list of pairs of "
+            f"qubits, but holds {str(entry)[:40]!r}."
+        )
+    return entry[0], entry[1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +133,7 @@ class Characterization:
             backend=fields.text("backend"),
             date=fields.time_or_none("date"),
             qubits=fields.integer_or_none("qubits"),
-            connectivity=fields.each("connectivity", lambda pair: (pair[0], pair[1])),
+            connectivity=fields.each("connectivity", _pair),
             fidelity=_medians("fidelity")(fields),
             timing=_medians("timing")(fields),
             raw=fields.data,

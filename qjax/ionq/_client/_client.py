@@ -1,7 +1,7 @@
 """The asynchronous client: connections, limits, and waiting for jobs."""
 
 import asyncio
-import contextlib
+import logging
 import os
 from collections.abc import Coroutine
 from typing import Any, NoReturn
@@ -10,7 +10,7 @@ from qjax.ionq._client._account_endpoints import AccountEndpoints
 from qjax.ionq._client._backends import Backend
 from qjax.ionq._client._endpoints import part
 from qjax.ionq._client._http import Timeouts, Transport
-from qjax.ionq._client._job import Circuits
+from qjax.ionq._client._job import Circuits, job_request
 from qjax.ionq._client._job_endpoints import JobEndpoints
 from qjax.ionq._client._key import ApiKey
 from qjax.ionq._client._models import CreatedJob, Job
@@ -20,11 +20,13 @@ from qjax.ionq._client._retry import Caller
 from qjax.ionq._client._submission import Submission, Submitter
 from qjax.ionq._errors import ConfigurationError, DeadlineError, IonQError
 
-__all__ = ["AsyncIonQClient"]
+__all__ = ["CANCEL_SECONDS", "AsyncIonQClient", "api_url"]
+
+logger = logging.getLogger("qjax.ionq")
 
 URL_VARIABLE = "IONQ_API_URL"
 _DEFAULT_URL = "https://api.ionq.co/v0.4"
-_CANCEL_SECONDS = 30.0  # for which a cancelled task waits to cancel its job as well
+CANCEL_SECONDS = 30.0  # for which a cancelled task waits to cancel its job as well
 
 
 def api_url(base_url: str | None) -> str:
@@ -92,12 +94,13 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
         time = clock or Clock()
         self._transport = Transport(key, self._url, connections, timeouts or Timeouts())
         self._caller = Caller(
-            self._transport, key, time, backoff or Backoff(), concurrency, requests_per_second
+            self._transport, time, backoff or Backoff(), concurrency, requests_per_second
         )
         self._deadline = Deadline(deadline, time).seconds
         self._polling = polling or PollSchedule()
         self._submitter = Submitter(self._caller, submission or Submission())
         self._machines: dict[str, tuple[float, Backend]] = {}
+        self._unfinished: set[asyncio.Task[None]] = set()  # what outlives a cancelled task
 
     @property
     def base_url(self) -> str:
@@ -129,7 +132,9 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
             late = str(error)
         except asyncio.CancelledError:
             if cancel_remote:
-                await self._cancel_quietly(job_id)
+                await self._outlast(self._cancel_quietly(job_id))
+            else:
+                logger.warning("Nobody waits for job %s any more; it goes on.", job_id)
             raise
         raise DeadlineError(
             f"{late} Job {job_id} goes on; wait again with client.wait_for_job({job_id!r}), or "
@@ -179,41 +184,76 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
             IonQError: as `create_job`, `wait_for_job` and `results`.
         """
         until = self._until(deadline)
-        left = None if until.seconds is None else until.remaining()
-        submission = self.create_job(circuits, backend=backend, deadline=left, **options)
-        created = await self._finish_submission(submission, cancel_remote)
+        request = job_request(circuits, backend=backend, **options)
+        submission = self._submit(request, until)
+        if cancel_remote:
+            created = await self._submit_or_cancel(submission, request.tag)
+        else:
+            created = await submission
         job = await self._wait(created.id, until, cancel_remote)
-        return await self.results(job, aggregation=aggregation, return_exceptions=return_exceptions)
+        late = ""
+        try:
+            return await self._results(job, until, None, aggregation, return_exceptions)
+        except DeadlineError as error:
+            late = str(error)
+        raise DeadlineError(
+            f"{late} Job {job.id} is completed; fetch it with client.get_job({job.id!r}) and pass "
+            "it to client.results.",
+            job_id=job.id,
+        )
 
-    async def _finish_submission(
-        self, submission: Coroutine[Any, Any, CreatedJob], cancel_remote: bool
+    async def _submit_or_cancel(
+        self, submission: Coroutine[Any, Any, CreatedJob], tag: str
     ) -> CreatedJob:
-        """The job; if cancelled meanwhile, the job too once it is known, where that is wanted."""
-        if not cancel_remote:
-            return await submission
+        """The job; if cancelled meanwhile, the job is cancelled too as soon as it is known."""
         task = asyncio.ensure_future(submission)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await self._cancel_submitted(task)
+            await self._outlast(self._cancel_submitted(task, tag))
             raise
 
-    async def _cancel_submitted(self, task: "asyncio.Future[CreatedJob]") -> None:
-        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
-        if not task.done():
-            task.cancel()
-        with contextlib.suppress(IonQError, asyncio.CancelledError):
+    async def _cancel_submitted(self, task: "asyncio.Task[CreatedJob]", tag: str) -> None:
+        try:
             created = await task
-            await self._cancel_quietly(created.id)
+        except IonQError as error:
+            logger.warning("Job %s is not known, and so was not cancelled: %s", tag, error)
+            return
+        await self._cancel_quietly(created.id)
 
     async def _cancel_quietly(self, job_id: str) -> None:
-        """Cancels a job for a task that is being cancelled; that it is finished does not matter."""
-        with contextlib.suppress(IonQError):
-            await self.cancel_job(job_id, deadline=_CANCEL_SECONDS)
+        """Cancels a job for a task that is being cancelled; what prevents it is logged."""
+        try:
+            await self.cancel_job(job_id, deadline=CANCEL_SECONDS)
+        except IonQError as error:
+            logger.warning("Job %s was not cancelled: %s", job_id, error)
+        except asyncio.CancelledError:
+            logger.warning("Job %s was perhaps not cancelled; no answer was waited for.", job_id)
+            raise
+
+    async def _outlast(self, work: Coroutine[Any, Any, None]) -> None:
+        """Waits for what must be done though the waiting task is being cancelled.
+
+        If that task is cancelled again, or loses patience, the work goes on without it.
+        """
+        task = asyncio.ensure_future(work)
+        self._unfinished.add(task)
+        task.add_done_callback(self._unfinished.discard)
+        await asyncio.wait([task], timeout=CANCEL_SECONDS)
 
     async def aclose(self) -> None:
-        """Closes the connections; the client can be used again."""
-        await self._transport.close()
+        """Ends what cancelled tasks left to do, then closes the connections.
+
+        The client can be used again, also in another event loop.
+        """
+        left = set(self._unfinished)
+        if left:
+            _, late = await asyncio.wait(left, timeout=CANCEL_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        self._submitter.reset()
+        await self._caller.close()
 
     async def __aenter__(self) -> "AsyncIonQClient":
         return self

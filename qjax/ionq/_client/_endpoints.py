@@ -17,7 +17,7 @@ class Endpoints:
     _deadline: float | None
 
     def _until(self, deadline: float | None = None) -> Deadline:
-        """The deadline of one call, the client's if it has none of its own."""
+        """The deadline of one call, begun now; the client's if it has none of its own."""
         return Deadline(self._deadline if deadline is None else deadline, self._caller.clock)
 
     async def _get(self, path: str, params: Any = None, deadline: Deadline | None = None) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from math import inf, isfinite
 from typing import Any, TypeVar
 
 from qjax.ionq._errors import ResponseError
@@ -51,17 +52,29 @@ class Fields:
         if value is None:
             return None
         try:
-            return int(value)
-        except ValueError:
+            number = int(value)
+        except (ValueError, OverflowError):
             raise self._wrong(name, "a whole number", value) from None
+        if isinstance(value, float) and number != value:
+            raise self._wrong(name, "a whole number", value)
+        return number
 
     def real_or_none(self, *names: str) -> float | None:
         """The first of several fields that is a number."""
         for name in names:
             value = self._read(name, (int, float), None)
             if value is not None:
-                return float(value)
+                return self._finite(name, value)
         return None
+
+    def _finite(self, name: str, value: float) -> float:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = inf
+        if not isfinite(number):
+            raise self._wrong(name, "a finite number", value)
+        return number
 
     def time_or_none(self, name: str) -> datetime | None:
         """An ISO 8601 date and time that may be absent or null."""
@@ -81,6 +94,14 @@ class Fields:
     def sequence(self, name: str) -> tuple[Any, ...]:
         """A list, empty if absent or null."""
         return tuple(self._read(name, list, None) or ())
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of strings, empty if absent or null."""
+        entries = self.sequence(name)
+        for entry in entries:
+            if not isinstance(entry, str):
+                raise self._wrong(name, "a list of texts", entry)
+        return entries
 
     def each(self, name: str, read: Callable[[Any], T]) -> tuple[T, ...]:
         """A list whose entries are read one by one."""

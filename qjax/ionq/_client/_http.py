@@ -6,25 +6,30 @@ httpx, and the frames below them, hold the request with its Authorization header
 
 import asyncio
 import json
-from collections.abc import Generator, Mapping
+import logging
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from math import isfinite
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
 from qjax.ionq._client._key import ApiKey
+from qjax.ionq._client._pace import check_seconds
 from qjax.ionq._errors import ConfigurationError, ConnectionFailedError, ResponseError
 
 __all__ = ["Answer", "Timeouts", "Transport"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# Loggers that write what a server sent, in which it may quote the key.
+_LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.proxy")
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
-class Timeouts(NamedTuple):
+@dataclass(frozen=True)
+class Timeouts:
     """Seconds that the parts of one request may take.
 
     Attributes:
@@ -37,10 +42,14 @@ class Timeouts(NamedTuple):
     read: float = 30.0
     write: float = 30.0
 
+    def __post_init__(self):
+        for name in ("connect", "read", "write"):
+            check_seconds(getattr(self, name), name)
+
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, with the headers that matter."""
+    """What came back, with the headers that matter and the API key masked throughout."""
 
     method: str
     path: str
@@ -60,12 +69,13 @@ class Answer:
         value = None
         try:
             value = json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             broken = True
         if broken:
             raise ResponseError(
                 f"{self.method} {self.path} was answered {self.status} with a body that is not "
-                f"JSON ({self.content_type or 'no content type'}, {len(self.content)} bytes)."
+                f"JSON ({self.content_type or 'no content type'}, {len(self.content)} bytes).",
+                retryable=True,
             )
         return value
 
@@ -84,6 +94,19 @@ class _KeyAuth(httpx.Auth):
         """Sets the header."""
         request.headers["Authorization"] = self._key.header()
         yield request
+
+
+class _KeyFilter(logging.Filter):
+    """Masks the key in what the HTTP library logs of a server's headers."""
+
+    def __init__(self, key: ApiKey):
+        super().__init__()
+        self._key = key
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets every record pass, masked."""
+        record.msg, record.args = self._key.scrub(record.getMessage()), ()
+        return True
 
 
 class Transport:
@@ -114,8 +137,11 @@ class Transport:
             )
         self.base_url = base_url.rstrip("/")
         self.origin = f"{parts.scheme}://{parts.netloc}"
-        self._auth, self._connections = _KeyAuth(key), connections
-        self._timeouts = httpx.Timeout(**timeouts._asdict(), pool=None)
+        self._key, self._auth, self._filter = key, _KeyAuth(key), _KeyFilter(key)
+        self._connections = connections
+        self._timeouts = httpx.Timeout(
+            connect=timeouts.connect, read=timeouts.read, write=timeouts.write, pool=None
+        )
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -129,8 +155,11 @@ class Transport:
         Raises:
             ResponseError: if it is on another host, which must not see the key.
         """
-        url = urljoin(self.origin + "/", link)
-        parts = urlsplit(url)
+        try:
+            url = urljoin(self.origin + "/", link)
+            parts = urlsplit(url)
+        except ValueError:
+            raise ResponseError(f"The service named no address: {link[:80]!r}.") from None
         if f"{parts.scheme}://{parts.netloc}" != self.origin:
             raise ResponseError(
                 f"The service named a result on another host ({parts.hostname}), which was not "
@@ -168,7 +197,7 @@ class Transport:
                 response = await self._open().request(
                     method, url, params=params, content=content, headers=headers, auth=self._auth
                 )
-            answer = _answer(response)
+            answer = self._answer(response)
         except TimeoutError:
             failure = ("no answer before the deadline", True)
         except httpx.RequestError as error:
@@ -197,6 +226,8 @@ class Transport:
                 trust_env=not self._local,  # a proxy must not see requests to this machine
             )
             self._loop = loop
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(self._filter)
         if self._loop is not loop:
             raise ConfigurationError(
                 "A client belongs to the event loop that first used it. Make one per loop."
@@ -208,22 +239,28 @@ class Transport:
         client, self._client, self._loop = self._client, None, None
         if client is not None:
             await client.aclose()
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(self._filter)
+
+    def _answer(self, response: httpx.Response) -> Answer:
+        """What came back; whatever the service quotes of the key ends here."""
+
+        def header(name: str) -> str | None:
+            value = response.headers.get(name)
+            return None if value is None else self._key.scrub(value)
+
+        return Answer(
+            response.request.method,
+            response.request.url.path,
+            response.status_code,
+            self._key.scrub_bytes(response.content),
+            header("content-type") or "",
+            header("x-request-id"),
+            header("retry-after"),
+        )
 
     def __repr__(self) -> str:
         return f"Transport({self.base_url!r})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("Connections are not pickled. Make a new client where it is needed.")
-
-
-def _answer(response: httpx.Response) -> Answer:
-    headers: Mapping[str, str] = response.headers
-    return Answer(
-        response.request.method,
-        response.request.url.path,
-        response.status_code,
-        response.content,
-        headers.get("content-type", ""),
-        headers.get("x-request-id"),
-        headers.get("retry-after"),
-    )

@@ -1,6 +1,7 @@
 """What is sent to create a job, and every check that can be made before anything is sent."""
 
 import json
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,21 @@ from typing import Any
 
 from qjax.circuit import Circuit
 from qjax.ionq._client._backends import Backend
+from qjax.ionq._client._models import Job
 from qjax.ionq._errors import InvalidJobError
 from qjax.ionq._machines import MACHINES
 from qjax.ionq._payload import circuit_to_payload
 
-__all__ = ["GateCounts", "JobRequest", "check_backend", "count_gates", "job_request", "new_tag"]
+__all__ = [
+    "GateCounts",
+    "JobRequest",
+    "check_backend",
+    "check_shots",
+    "clone_metadata",
+    "count_gates",
+    "job_request",
+    "new_tag",
+]
 
 TAG = "qjax_tag"
 QUBITS = "qjax_qubits"
@@ -72,7 +83,7 @@ def job_request(
     circuits: Circuits,
     *,
     backend: str,
-    shots: int,
+    shots: int = 100,
     gateset: str = "qis",
     name: str | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -107,9 +118,14 @@ def job_request(
         InvalidJobError: if the job breaks a limit.
         PayloadError: if a circuit cannot be written in the gateset.
     """
-    mark = tag or new_tag()
+    mark = new_tag() if tag is None else tag
+    texts = {
+        "backend": backend, "gateset": gateset, "name": name, "session_id": session_id,
+        "noise": noise, "tag": mark,
+    }  # fmt: skip
+    _check_texts(texts)
     kind, content, sizes, gates = _input(circuits, gateset)
-    number = _whole(shots, "shots", _LARGEST_SHOTS)
+    number = check_shots(shots)
     _check_debiasing(debiasing, backend, number, gateset, kind)
     body: dict[str, Any] = {"type": kind, "backend": backend, "shots": number}
     body["input"] = content
@@ -121,6 +137,8 @@ def job_request(
     mitigation = {"debiasing": debiasing, "symmetry_verification": symmetry_verification}
     mitigation = {key: value for key, value in mitigation.items() if value is not None}
     settings: dict[str, Any] = {"error_mitigation": mitigation} if mitigation else {}
+    if compilation is not None and not isinstance(compilation, Mapping):
+        raise InvalidJobError(f"Argument `compilation` must be a mapping, but is {compilation!r}.")
     settings |= {"compilation": dict(compilation)} if compilation else {}
     options = {"name": name, "session_id": session_id, "settings": settings or None}
     body |= {key: value for key, value in options.items() if value is not None}
@@ -129,18 +147,41 @@ def job_request(
     return JobRequest(body, mark, sizes, gates)
 
 
+def _check_texts(given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        if value is None and name in ("name", "session_id", "noise"):
+            continue
+        if not isinstance(value, str) or not value:
+            raise InvalidJobError(f"Argument `{name}` must be a text, but is {value!r}.")
+
+
+def check_shots(shots: Any) -> int:
+    """The number of shots, from 1 to a million.
+
+    Raises:
+        InvalidJobError: if it is anything else.
+    """
+    return _whole(shots, "shots", _LARGEST_SHOTS)
+
+
 def _input(circuits: Circuits, gateset: str) -> tuple[str, dict, tuple, tuple]:
     """Type and input of the job, and the qubits and gates of its circuits."""
     if isinstance(circuits, str):
-        if not circuits.lstrip().startswith("OPENQASM"):
+        if re.match(r"\s*OPENQASM\s+3(\.\d+)?\s*;", circuits) is None:
             raise InvalidJobError(
                 "Argument `circuits` must be circuits or an OpenQASM 3 program that begins with "
-                f"its version, but begins with {circuits[:20]!r}."
+                f"its version, but begins with {circuits[:20]!r}. Read OpenQASM 2 with "
+                "qjax.qasm.parse and pass the circuit."
             )
         return "ionq.qasm3.v1", {"data": circuits}, (), ()
     if isinstance(circuits, Circuit):
         payload = circuit_to_payload(circuits, gateset)
         return "ionq.circuit.v1", payload, (circuits.num_qubits,), (count_gates(payload),)
+    if not isinstance(circuits, Sequence) or not all(isinstance(c, Circuit) for c in circuits):
+        raise InvalidJobError(
+            "Argument `circuits` must be a circuit, a list of circuits or an OpenQASM 3 program, "
+            f"but is {circuits!r:.80}."
+        )
     payloads = [circuit_to_payload(circuit, gateset) for circuit in circuits]
     if not 1 <= len(payloads) <= _MOST_CIRCUITS:
         raise InvalidJobError(
@@ -196,11 +237,12 @@ def _check_debiasing(
         raise InvalidJobError(
             f"Argument `debiasing` needs {DEBIASING_FROM} shots or more, but `shots` is {shots}."
         )
-    by_default = qpu and gateset == "qis" and kind != "ionq.qasm3.v1"
+    by_default = qpu and (gateset == "qis" or kind == "ionq.qasm3.v1")
     if by_default and debiasing is None and shots >= DEBIASING_FROM:
         raise InvalidJobError(
-            f"From {DEBIASING_FROM} shots the service debiases qis jobs on a QPU unless told not "
-            f"to{_minimum_prices(backend)}. Say which you want: debiasing=True or debiasing=False."
+            f"From {DEBIASING_FROM} shots the service debiases jobs that it compiles for a QPU "
+            f"unless told not to{_minimum_prices(backend)}. Say which you want: debiasing=True or "
+            "debiasing=False."
         )
 
 
@@ -218,6 +260,8 @@ def _metadata(
 ) -> dict[str, str]:
     """The user's texts, the tag, and the qubits of each circuit, which answers may leave out."""
     own = {TAG: tag} | ({QUBITS: ",".join(map(str, sizes))} if sizes else {})
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidJobError(f"Argument `metadata` must be a mapping, but is {metadata!r:.40}.")
     given = dict(metadata or {})
     taken = sorted(set(own) & set(given))
     if taken:
@@ -241,6 +285,24 @@ def _metadata(
     return given | own
 
 
+def clone_metadata(old: Job, tag: str) -> dict[str, Any]:
+    """The metadata of a job for its clone, with a tag of its own.
+
+    Raises:
+        InvalidJobError: if there is no room for the tag.
+    """
+    texts = {**old.metadata, TAG: tag}
+    if old.parent_job_id is not None:  # a circuit carries the sizes of all circuits of its job
+        texts.pop(QUBITS, None)
+        texts |= {} if old.stats.qubits is None else {QUBITS: str(old.stats.qubits)}
+    if len(texts) > _METADATA_KEYS:
+        raise InvalidJobError(
+            f"Job {old.id} has {len(old.metadata)} keys of metadata, which leaves no room for the "
+            "tag by which its clone is found again. Create a job with fewer instead."
+        )
+    return texts
+
+
 def _noise(noise: str, seed: int | None, backend: str) -> dict[str, Any]:
     if backend != "simulator":
         raise InvalidJobError(
@@ -252,7 +314,10 @@ def _noise(noise: str, seed: int | None, backend: str) -> dict[str, Any]:
 
 
 def _check_size(body: dict[str, Any]) -> None:
-    size = len(json.dumps(body))
+    try:
+        size = len(json.dumps(body, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InvalidJobError(f"The job cannot be written as JSON: {error}.") from None
     if size > _LARGEST_BODY:
         raise InvalidJobError(
             f"A job takes {_LARGEST_BODY / 1e6:.0f} MB, but this one is {size / 1e6:.1f} MB. Send "

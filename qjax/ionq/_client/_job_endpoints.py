@@ -10,14 +10,17 @@ from qjax.ionq._client._endpoints import Endpoints, given, part
 from qjax.ionq._client._fields import Fields
 from qjax.ionq._client._job import (
     DEBIASING_FROM,
-    TAG,
     Circuits,
+    GateCounts,
     JobRequest,
     check_backend,
+    check_shots,
+    clone_metadata,
     job_request,
     new_tag,
 )
 from qjax.ionq._client._models import CreatedJob, Job, JobPage
+from qjax.ionq._client._pace import Deadline
 from qjax.ionq._client._submission import Submitter
 from qjax.ionq._errors import BadRequestError, ConflictError, InvalidJobError, NotFoundError
 
@@ -109,14 +112,13 @@ class JobEndpoints(Endpoints):
             compilation=compilation,
             tag=tag,
         )
-        return await self._submit(request, deadline)
+        return await self._submit(request, self._until(deadline))
 
-    async def _submit(self, request: JobRequest, deadline: float | None) -> CreatedJob:
-        until = self._until(deadline)
-        check_backend(request, await self._machine(request.body["backend"]))
+    async def _submit(self, request: JobRequest, until: Deadline) -> CreatedJob:
+        check_backend(request, await self._machine(request.body["backend"], until))
         return await self._submitter.submit("/jobs", request.body, request.tag, until)
 
-    async def _machine(self, name: str) -> Backend:
+    async def _machine(self, name: str, until: Deadline) -> Backend:
         """A machine as the service describes it, asked for once a minute at most."""
         now = self._caller.clock.monotonic()
         known = self._machines.get(name)
@@ -124,7 +126,8 @@ class JobEndpoints(Endpoints):
             return known[1]
         missing = False
         try:
-            backend = Backend.from_json(await self._get(f"/backends/{part(name)}"))
+            path = f"/backends/{part(name)}"
+            backend = Backend.from_json(await self._get(path, deadline=until))
         except NotFoundError:
             missing = True
         if missing:
@@ -218,7 +221,7 @@ class JobEndpoints(Endpoints):
     async def cancel_jobs(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Cancels several jobs; returns the ids that the service confirms."""
         answer = await self._change("PUT", "/jobs/status/cancel", {"ids": list(ids)})
-        return Fields(answer, "confirmation").sequence("ids")
+        return Fields(answer, "confirmation").texts("ids")
 
     async def delete_job(self, job_id: str) -> None:
         """Deletes a job and its results.
@@ -233,9 +236,23 @@ class JobEndpoints(Endpoints):
                 raise
 
     async def delete_jobs(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Deletes several jobs; returns the ids that the service confirms."""
-        answer = await self._change("DELETE", "/jobs", {"ids": list(ids)})
-        return Fields(answer, "confirmation").sequence("ids")
+        """Deletes several jobs; returns the ids that the service confirms.
+
+        Raises:
+            NotFoundError: if one of them does not exist.
+        """
+        named, until = list(ids), self._until()
+        try:
+            answer = await self._change("DELETE", "/jobs", {"ids": named}, until)
+            return Fields(answer, "confirmation").texts("ids")
+        except NotFoundError as error:
+            if error.tries == 1:
+                raise
+            # An earlier try, whose answer was lost, may have deleted them.
+            query = given({"ids": named})
+            if JobPage.from_json(await self._get("/jobs", query, until)).jobs:
+                raise
+        return tuple(named)
 
     async def clone_job(
         self,
@@ -260,12 +277,13 @@ class JobEndpoints(Endpoints):
             deadline: seconds; the client's if not given.
 
         Raises:
-            InvalidJobError: if debiasing must be said and is not.
+            InvalidJobError: if debiasing must be said and is not, or the job has so many metadata
+                that no tag fits in.
             SubmissionUnknownError: if it cannot be known whether the job was taken.
         """
         until = self._until(deadline)
         old = Job.from_json(await self._get(f"/jobs/{part(job_id)}", deadline=until))
-        number = shots or old.shots
+        number = old.shots if shots is None else check_shots(shots)
         many = number is None or number >= DEBIASING_FROM
         if debiasing is None and many and (backend or old.backend).startswith("qpu"):
             raise InvalidJobError(
@@ -273,10 +291,10 @@ class JobEndpoints(Endpoints):
                 "a higher price. Say which you want: debiasing=True or debiasing=False."
             )
         tag = new_tag()
-        settings = None if debiasing is None else {"error_mitigation": {"debiasing": debiasing}}
         body = {
             "backend": backend, "shots": shots, "name": name, "dry_run": dry_run,
-            "settings": settings, "metadata": {**old.metadata, TAG: tag},
+            "settings": None if debiasing is None else _debiased(old.settings, debiasing),
+            "metadata": clone_metadata(old, tag),
         }  # fmt: skip
         changed = {key: value for key, value in body.items() if value is not None}
         return await self._submitter.submit(f"/jobs/{part(job_id)}/clone", changed, tag, until)
@@ -312,12 +330,19 @@ class JobEndpoints(Endpoints):
         Raises:
             AuthenticationError: if the key's role may not ask; a dry run tells the price then.
         """
+        gates = GateCounts(one_qubit_gates, two_qubit_gates)
+        return await self._estimate(backend, qubits, shots, gates, error_mitigation, self._until())
+
+    async def _estimate(
+        self, backend: str, qubits: int, shots: int, gates: GateCounts, mitigated: bool,
+        until: Deadline,
+    ) -> CostEstimate:  # fmt: skip
         query = {
             "backend": backend, "type": "ionq.circuit.v1", "qubits": qubits, "shots": shots,
-            "1q_gates": one_qubit_gates, "2q_gates": two_qubit_gates,
-            "error_mitigation": error_mitigation,
+            "1q_gates": gates.one_qubit, "2q_gates": gates.two_qubit,
+            "error_mitigation": mitigated,
         }  # fmt: skip
-        return CostEstimate.from_json(await self._get("/jobs/estimate", given(query)))
+        return CostEstimate.from_json(await self._get("/jobs/estimate", given(query), until))
 
     async def estimate_job(
         self, circuits: Circuits, *, backend: str, shots: int = 100, gateset: str = "qis"
@@ -343,15 +368,19 @@ class JobEndpoints(Endpoints):
         if not request.gates:
             raise InvalidJobError("A program in OpenQASM is priced by a dry run, not estimated.")
         may = backend.startswith("qpu") and shots >= DEBIASING_FROM
-        totals, unit = {False: 0.0, True: 0.0}, "usd"
+        totals, unit, until = {False: 0.0, True: 0.0}, "usd", self._until()
         kinds = Counter(zip(request.num_qubits, request.gates, strict=True))
         for (size, gates), number in kinds.items():
             for mitigated in (False, True) if may else (False,):
-                one = await self.estimate(
-                    backend, qubits=size, shots=shots, one_qubit_gates=gates.one_qubit,
-                    two_qubit_gates=gates.two_qubit, error_mitigation=mitigated,
-                )  # fmt: skip
+                one = await self._estimate(backend, size, shots, gates, mitigated, until)
                 totals[mitigated] += number * one.total
                 unit = one.unit
         debiased = totals[True] if may else None
         return JobEstimate(totals[False], debiased, unit, may and gateset == "qis")
+
+
+def _debiased(settings: Mapping[str, Any], debiasing: bool) -> dict[str, Any]:
+    """Settings of a job with debiasing on or off, the others as they were."""
+    mitigation = settings.get("error_mitigation")
+    before = mitigation if isinstance(mitigation, Mapping) else {}
+    return {**settings, "error_mitigation": {**before, "debiasing": debiasing}}

@@ -1,5 +1,6 @@
 """The API key, in a box that shows it to nobody but the one line that sends it."""
 
+import json
 import os
 from typing import NoReturn
 
@@ -9,6 +10,7 @@ __all__ = ["KEY_VARIABLE", "ApiKey"]
 
 KEY_VARIABLE = "IONQ_API_KEY"
 _MASK = "[key]"
+_SHORTEST = 8  # characters from which a text is a secret; shorter ones occur in ordinary words
 
 
 class ApiKey:
@@ -48,8 +50,22 @@ class ApiKey:
         return f"apiKey {self.__value}"
 
     def scrub(self, text: str) -> str:
-        """The text with the key masked wherever it occurs."""
-        return text.replace(self.__value, _MASK)
+        """The text with the key masked wherever it occurs, also as JSON writes it."""
+        for form in self._forms():
+            text = text.replace(form, _MASK)
+        return text
+
+    def scrub_bytes(self, content: bytes) -> bytes:
+        """The same for a body."""
+        for form in self._forms():
+            content = content.replace(form.encode(), _MASK.encode())
+        return content
+
+    def _forms(self) -> tuple[str, ...]:
+        if len(self.__value) < _SHORTEST:
+            return ()
+        escaped = json.dumps(self.__value)[1:-1]
+        return tuple(dict.fromkeys((self.__value, escaped, escaped.replace("/", "\\/"))))
 
     def __repr__(self) -> str:
         return f"ApiKey({_MASK})"

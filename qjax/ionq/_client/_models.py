@@ -163,7 +163,7 @@ class Job:
             dry_run=fields.flag("dry_run"),
             noise=fields.mapping("noise"),
             parent_job_id=fields.text_or_none("parent_job_id"),
-            child_job_ids=fields.sequence("child_job_ids"),
+            child_job_ids=fields.texts("child_job_ids"),
             session_id=fields.text_or_none("session_id"),
             submitted_at=fields.time_or_none("submitted_at"),
             started_at=fields.time_or_none("started_at"),

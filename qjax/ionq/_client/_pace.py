@@ -4,17 +4,35 @@ Clock, sleep and random numbers can be replaced, so that tests need not wait.
 """
 
 import asyncio
+import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import inf
 
-from qjax._checks import check_real
+from qjax._checks import check_positive_int, check_real
 from qjax.ionq._errors import ConfigurationError, DeadlineError
 
-__all__ = ["Backoff", "Clock", "Deadline", "PollSchedule", "RateLimit", "retry_after_seconds"]
+__all__ = [
+    "Backoff",
+    "Clock",
+    "Deadline",
+    "PollSchedule",
+    "RateLimit",
+    "check_seconds",
+    "retry_after_seconds",
+]
+
+
+def check_seconds(value: float, name: str, *, zero: bool = False) -> None:
+    """Raises `ConfigurationError` unless a setting is a positive number, or zero if allowed."""
+    number = check_real(value, name=name, error=ConfigurationError)
+    if number < 0 or (number == 0 and not zero):
+        least = "at least 0" if zero else "positive"
+        raise ConfigurationError(f"Argument `{name}` must be {least}, but is {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -69,6 +87,28 @@ class Deadline:
             )
         await self._clock.sleep(seconds)
 
+    @contextlib.asynccontextmanager
+    async def hold(self, lock: asyncio.Lock | asyncio.Semaphore, what: str) -> AsyncIterator[None]:
+        """Holds a lock or a place of a semaphore.
+
+        Raises:
+            DeadlineError: if the deadline passes before it is free, saying what was waited for.
+        """
+        left, late = self.remaining(), False
+        try:
+            async with asyncio.timeout(left if left < inf else None):
+                await lock.acquire()
+        except TimeoutError:
+            late = True
+        if late:
+            raise DeadlineError(
+                f"The deadline of {self.seconds:g} s passed while waiting for {what}."
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
 
 @dataclass(frozen=True)
 class Backoff:
@@ -87,9 +127,14 @@ class Backoff:
     cap: float = 30.0
     tries: int = 10
 
+    def __post_init__(self):
+        check_seconds(self.first, "first", zero=True)
+        check_seconds(self.cap, "cap", zero=True)
+        check_positive_int(self.tries, name="tries", error=ConfigurationError)
+
     def delay(self, failures: int, clock: Clock) -> float:
         """Seconds to wait after the given number of failures, at least one."""
-        return clock.random() * min(self.cap, self.first * 2.0 ** (failures - 1))
+        return clock.random() * min(self.cap, self.first * 2.0 ** min(failures - 1, 100))
 
 
 @dataclass(frozen=True)
@@ -107,6 +152,18 @@ class PollSchedule:
     factor: float = 1.5
     cap: float = 30.0
     jitter: float = 0.2
+
+    def __post_init__(self):
+        for name in ("first", "cap"):
+            check_seconds(getattr(self, name), name)
+        if not 1 <= check_real(self.factor, name="factor", error=ConfigurationError) <= 100:
+            raise ConfigurationError(
+                f"Argument `factor` must be between 1 and 100, but is {self.factor!r}."
+            )
+        if not 0 <= check_real(self.jitter, name="jitter", error=ConfigurationError) <= 1:
+            raise ConfigurationError(
+                f"Argument `jitter` must be between 0 and 1, but is {self.jitter!r}."
+            )
 
     def delay(self, looks: int, clock: Clock) -> float:
         """Seconds to wait after the given number of looks, at least one."""
@@ -146,7 +203,9 @@ def retry_after_seconds(value: str | None, clock: Clock) -> float | None:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - clock.wall()
-        except ValueError:
+            date = parsedate_to_datetime(value)
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            seconds = date.timestamp() - clock.wall()
+        except (ValueError, OverflowError):
             return None
     return max(0.0, seconds) if seconds < inf else None

@@ -1,13 +1,16 @@
 """The endpoints of results, and the choice between the forms in which they lie."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qjax.circuit import Circuit
 from qjax.ionq._client._endpoints import Endpoints, given, part
+from qjax.ionq._client._fields import Fields
 from qjax.ionq._client._http import Answer
 from qjax.ionq._client._job import QUBITS
 from qjax.ionq._client._models import Job, ResultLink
+from qjax.ionq._client._pace import Deadline
 from qjax.ionq._client._results import is_outcomes, read_outcomes, read_shots
 from qjax.ionq._errors import (
     InvalidJobError,
@@ -93,13 +96,13 @@ class ResultEndpoints(Endpoints):
         Raises:
             NotFoundError: if the job does not say where it is.
         """
-        compilation = job.output.get("compilation") or {}
-        described = (compilation.get("compiled_circuits") or {}).get("ionq.native.v1")
+        compilation = Fields(Fields(job.output, "output").mapping("compilation"), "compilation")
+        described = compilation.mapping("compiled_circuits").get("ionq.native.v1")
         if described is None:
             raise NotFoundError(f"Job {job.id} names no compiled circuit.", status=404)
         link = ResultLink.from_json(described)
         payload = await self.get_artifact(job.id, link.id or "ionq.native.v1")
-        return circuit_from_payload({**payload, "gateset": "native"})
+        return circuit_from_payload({**Fields(payload, "circuit").data, "gateset": "native"})
 
     async def results(
         self,
@@ -108,6 +111,7 @@ class ResultEndpoints(Endpoints):
         num_qubits: int | Sequence[int] | None = None,
         aggregation: Aggregation | None = None,
         return_exceptions: bool = False,
+        deadline: float | None = None,
     ) -> Any:
         """Outcomes of a finished job.
 
@@ -117,6 +121,7 @@ class ResultEndpoints(Endpoints):
             aggregation: how the variants of a debiased job are joined.
             return_exceptions: whether circuits that failed give their errors, in their places,
                 rather than raise the first.
+            deadline: seconds for all of it; the client's if not given.
 
         Returns:
             `Outcomes`, or for a multi-circuit job a list of them in the order of its circuits.
@@ -126,48 +131,85 @@ class ResultEndpoints(Endpoints):
             JobCanceledError: if it was cancelled.
             InvalidJobError: if it is not finished, or was only priced.
         """
+        until = self._until(deadline)
+        return await self._results(job, until, num_qubits, aggregation, return_exceptions)
+
+    async def _results(
+        self,
+        job: Job,
+        until: Deadline,
+        num_qubits: int | Sequence[int] | None,
+        aggregation: Aggregation | None,
+        return_exceptions: bool,
+    ) -> Any:
         check_finished(job)
         sizes = _sizes(job, num_qubits)
         if job.child_job_ids:
-            return await self._many(job, sizes, aggregation, return_exceptions)
+            return await self._many(job, until, sizes, aggregation, return_exceptions)
         counted = next((n for n in _HISTOGRAMS if n in job.results), None)
         size = sizes[0] if sizes else None
         if counted is not None and aggregation is None:
-            payload = await self._follow(job, counted)
+            payload = await self._follow(job, counted, until)
             return read_outcomes(payload, num_qubits=size, counted=True)
         shots = job.shots if job.is_sampled else None
         name = next((n for n in _PROBABILITIES if n in job.results), None)
         if name is None:
             raise ResponseError(f"Job {job.id} is completed, but names no probabilities.")
-        payload = await self._follow(job, name, given({"aggregation": aggregation}))
+        payload = await self._follow(job, name, until, given({"aggregation": aggregation}))
         return read_outcomes(payload, num_qubits=size, shots=shots)
 
-    async def memory(self, job: Job, *, num_qubits: int | None = None) -> ShotTable:
-        """Every shot of a finished job of one circuit, with its classical registers if any.
+    async def memory(
+        self,
+        job: Job,
+        *,
+        num_qubits: int | Sequence[int] | None = None,
+        deadline: float | None = None,
+    ) -> Any:
+        """Every shot of a finished job, with its classical registers if any.
+
+        Args:
+            job: completed, as `wait_for_job` returns it.
+            num_qubits: of the circuit, or of each circuit; known for jobs that this client sent.
+            deadline: seconds for all of it; the client's if not given.
+
+        Returns:
+            `ShotTable`, or for a multi-circuit job a list of them in the order of its circuits.
 
         Raises:
+            JobFailedError: if the job, or one of its circuits, failed.
             NotFoundError: if the job kept no shots, as the ideal simulator.
         """
         check_finished(job)
+        until, sizes = self._until(deadline), _sizes(job, num_qubits)
+        if not job.child_job_ids:
+            return await self._memory(job, until, sizes[0] if sizes else None)
+        tables = []
+        for place, child_id in enumerate(job.child_job_ids):
+            path = f"/jobs/{part(child_id)}"
+            child = Job.from_json(await self._get(path, deadline=until))
+            check_finished(child)
+            tables.append(await self._memory(child, until, sizes[place] if sizes else None))
+        return tables
+
+    async def _memory(self, job: Job, until: Deadline, size: int | None) -> ShotTable:
         name = next((n for n in _SHOTS if n in job.results), None)
         if name is None:
             raise NotFoundError(f"Job {job.id} kept no shots; its results are exact.", status=404)
-        sizes = _sizes(job, num_qubits)
-        return read_shots(await self._follow(job, name), num_qubits=sizes[0] if sizes else None)
+        return read_shots(await self._follow(job, name, until), num_qubits=size)
 
-    async def _follow(self, job: Job, name: str, query: Any = None) -> Any:
+    async def _follow(self, job: Job, name: str, until: Deadline, query: Any = None) -> Any:
         """What a result link points to."""
         link = job.results[name]
         if link.url is not None:
-            until = self._until()
             return await self._caller.call("GET", link.url, until, params=query, link=True)
         artifact = link.id or link.format or name
         path = f"/jobs/{part(job.id)}/artifacts/{part(artifact)}"
-        return await self._get(path, query)
+        return await self._get(path, query, until)
 
     async def _many(
         self,
         job: Job,
+        until: Deadline,
         sizes: Sequence[int | None],
         aggregation: Aggregation | None,
         return_exceptions: bool,
@@ -176,7 +218,8 @@ class ResultEndpoints(Endpoints):
         name = next((n for n in (*_AGGREGATES, "probabilities") if n in job.results), None)
         if name is None:
             raise ResponseError(f"Job {job.id} is completed, but names no probabilities.")
-        table = _aggregate(await self._follow(job, name, given({"aggregation": aggregation})))
+        query = given({"aggregation": aggregation})
+        table = _aggregate(await self._follow(job, name, until, query))
         shots = job.shots if job.is_sampled else None
         found: list[Any] = []
         for place, child in enumerate(job.child_job_ids):
@@ -185,14 +228,14 @@ class ResultEndpoints(Endpoints):
             if is_outcomes(entry):
                 found.append(read_outcomes(entry, num_qubits=size, shots=shots))
                 continue
-            error = await self._why(child)
+            error = await self._why(child, until)
             if not return_exceptions:
                 raise error
             found.append(error)
         return found
 
-    async def _why(self, child_id: str) -> Exception:
-        child = Job.from_json(await self._get(f"/jobs/{part(child_id)}"))
+    async def _why(self, child_id: str, until: Deadline) -> Exception:
+        child = Job.from_json(await self._get(f"/jobs/{part(child_id)}", deadline=until))
         error: Exception | None = None
         try:
             check_finished(child)
@@ -235,7 +278,13 @@ def _sizes(job: Job, num_qubits: int | Sequence[int] | None) -> Sequence[int]:
     if num_qubits is not None:
         sizes = [num_qubits] * number if isinstance(num_qubits, int) else list(num_qubits)
     elif QUBITS in job.metadata and job.parent_job_id is None:
-        sizes = [int(text) for text in job.metadata[QUBITS].split(",")]
+        noted = str(job.metadata[QUBITS])
+        if re.fullmatch(r"[0-9]{1,9}(,[0-9]{1,9})*", noted) is None:
+            raise ResponseError(
+                f"The metadata `{QUBITS}` of job {job.id} must be numbers with commas between, but "
+                f"are {noted[:40]!r}. Pass `num_qubits`."
+            )
+        sizes = [int(text) for text in noted.split(",")]
     else:
         sizes = [] if job.stats.qubits is None else [job.stats.qubits] * number
     if sizes and len(sizes) != number:

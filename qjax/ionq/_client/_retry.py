@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from qjax.ionq._client._http import Answer, Transport
-from qjax.ionq._client._key import ApiKey
 from qjax.ionq._client._pace import Backoff, Clock, Deadline, RateLimit, retry_after_seconds
 from qjax.ionq._errors import (
     ApiError,
@@ -33,7 +32,6 @@ class Caller:
 
     Args:
         transport: sends each once.
-        key: masked in whatever the service says.
         clock: for delays.
         backoff: delays between tries.
         concurrency: how many requests may be under way, or wait for a connection, at once.
@@ -43,15 +41,19 @@ class Caller:
     def __init__(
         self,
         transport: Transport,
-        key: ApiKey,
         clock: Clock,
         backoff: Backoff,
         concurrency: int,
         requests_per_second: float | None,
     ):
         self.transport, self.clock, self.backoff = transport, clock, backoff
-        self._key, self._rate = key, RateLimit(requests_per_second, clock)
-        self._slots = asyncio.Semaphore(concurrency)
+        self._rate = RateLimit(requests_per_second, clock)
+        self._concurrency, self._slots = concurrency, asyncio.Semaphore(concurrency)
+
+    async def close(self) -> None:
+        """Closes the connections; another event loop may use the caller afterwards."""
+        self._slots = asyncio.Semaphore(self._concurrency)
+        await self.transport.close()
 
     async def call(
         self,
@@ -112,7 +114,7 @@ class Caller:
         read: Callable[[Answer], Any],
     ) -> tuple[_Failure | None, Any]:
         """Sends a request once; returns what went wrong, or what came."""
-        async with self._slots:
+        async with deadline.hold(self._slots, "one of the requests under way to end"):
             pause = self._rate.reserve()
             if pause:
                 await deadline.sleep(pause, "a free slot under the limit of requests per second")
@@ -136,12 +138,10 @@ class Caller:
     def _refusal(self, answer: Answer) -> ApiError:
         """The error that an answer tells of, in our words, the service's shortened."""
         named = "" if answer.request_id is None else f" Request {answer.request_id}."
-        told = self._key.scrub(_told(answer))
-        named = self._key.scrub(named)
         return api_error(answer.status)(
-            f"{answer.method} {answer.path} was answered {answer.status}: {told}{named}",
+            f"{answer.method} {answer.path} was answered {answer.status}: {_told(answer)}{named}",
             status=answer.status,
-            request_id=None if answer.request_id is None else self._key.scrub(answer.request_id),
+            request_id=answer.request_id,
             retryable=_is_transient(answer.status, answer.method),
             retry_after=retry_after_seconds(answer.retry_after, self.clock),
         )
@@ -155,7 +155,7 @@ def _may_repeat(error: _Failure, method: str, repeat: Repeat) -> bool:
     if isinstance(error, ConnectionFailedError):
         return repeat == "freely" or not error.sent
     if isinstance(error, ResponseError):
-        return repeat == "freely"
+        return repeat == "freely" and error.retryable
     if repeat == "freely":
         return _is_transient(error.status, method)
     # These say that the request was turned away before anything was done.

@@ -9,12 +9,14 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from qjax._checks import check_positive_int
 from qjax.ionq._client._job import TAG
 from qjax.ionq._client._models import CreatedJob, Job, JobPage
-from qjax.ionq._client._pace import Deadline
+from qjax.ionq._client._pace import Deadline, check_seconds
 from qjax.ionq._client._retry import Caller
 from qjax.ionq._errors import (
     ApiError,
+    ConfigurationError,
     ConnectionFailedError,
     IonQError,
     ResponseError,
@@ -49,6 +51,12 @@ class Submission:
     resubmit: bool = False
     first_look: float = 0.5
     page_size: int | None = None
+
+    def __post_init__(self):
+        check_seconds(self.window, "window", zero=True)
+        check_seconds(self.first_look, "first_look")
+        if self.page_size is not None:
+            check_positive_int(self.page_size, name="page_size", error=ConfigurationError)
 
     def looks(self) -> list[float]:
         """Seconds after the failure at which to look: at once, ever less often, at the end."""
@@ -88,23 +96,51 @@ class Submitter:
             SubmissionUnknownError: if it cannot be known whether the job was taken.
         """
         intended = self._clock.wall()
+        try:
+            return await self._submit(path, body, tag, intended, deadline)
+        except asyncio.CancelledError:
+            logger.warning(
+                "Cancelled while job %s was sent; it may have been taken. Look for it with "
+                "client.find_job(%r, since=%.0f).", tag, tag, intended,
+            )  # fmt: skip
+            raise
+
+    async def _submit(
+        self, path: str, body: dict[str, Any], tag: str, intended: float, deadline: Deadline
+    ) -> CreatedJob:
+        doubt = ""
         for _ in range(self._caller.backoff.tries):
-            doubt = None
-            try:
-                return await self._send(path, body, deadline)
-            except _Doubt as error:
-                doubt = str(error)
-            except asyncio.CancelledError:
-                logger.warning("Cancelled while job %s was sent; it may have been taken.", tag)
-                raise
+            created, doubt = await self._send_again(path, body, tag, intended, deadline, doubt)
+            if created is not None:
+                return created
             found = await self._settle(tag, intended, doubt, deadline)
             if found is not None:
                 return found
             if not self._policy.resubmit:
                 waited = f"No job with it showed up for {self._policy.window:g} s."
-                raise SubmissionUnknownError(tag, intended, f"{doubt} {waited}")
+                raise SubmissionUnknownError(
+                    tag, intended, f"{doubt} {waited} It was not sent again."
+                )
             logger.warning("Job %s was not taken; sending it again.", tag)
-        raise SubmissionUnknownError(tag, intended, "It was sent too often without an answer.")
+        raise SubmissionUnknownError(tag, intended, f"It was sent too often; last: {doubt}")
+
+    async def _send_again(
+        self, path: str, body: dict[str, Any], tag: str, intended: float, deadline: Deadline,
+        before: str,
+    ) -> tuple[CreatedJob | None, str]:  # fmt: skip
+        """The job, or why it is not known whether it was taken.
+
+        A clear refusal says nothing of an earlier try that was in doubt, `before`.
+        """
+        try:
+            return await self._send(path, body, deadline), ""
+        except _Doubt as error:
+            return None, str(error)
+        except IonQError as error:
+            if not before:
+                raise
+            last = str(error)
+        raise SubmissionUnknownError(tag, intended, f"{before} It was sent again; then: {last}")
 
     async def _send(self, path: str, body: dict[str, Any], deadline: Deadline) -> CreatedJob:
         """Sends the job; a doubt is whatever leaves open whether it was taken."""
@@ -145,6 +181,10 @@ class Submitter:
         """One look for a job."""
         return await self._search.find(tag, since, deadline)
 
+    def reset(self) -> None:
+        """Makes ready for another event loop."""
+        self._search = _Search(self._caller, self._policy.page_size)
+
 
 class _Doubt(Exception):
     """It is open whether a request was carried out."""
@@ -175,7 +215,7 @@ class _Search:
         self._wanted[tag] = since
         asked = self._begun
         try:
-            async with self._turn:
+            async with deadline.hold(self._turn, "a search of the list of jobs to end"):
                 if self._answered <= asked:
                     self._begun += 1
                     self._found = await self._scan(dict(self._wanted), deadline)
@@ -196,7 +236,7 @@ class _Search:
             page = JobPage.from_json(answer)
             for job in page.jobs:
                 tag = job.metadata.get(TAG)
-                if tag in wanted:
+                if isinstance(tag, str) and tag in wanted:
                     found[tag] = _parent(job)
             seen_all = len(found) == len(wanted)
             if seen_all or page.next in (None, cursor) or _goes_back_before(page, oldest):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
-from qjax.ionq._client._client import AsyncIonQClient, api_url
+from qjax.ionq._client._client import CANCEL_SECONDS, AsyncIonQClient, api_url
 from qjax.ionq._client._key import ApiKey
 from qjax.ionq._client._models import Job
 from qjax.ionq._errors import ConfigurationError
@@ -118,14 +118,23 @@ class IonQClient:
         return self._client.base_url
 
     def close(self) -> None:
-        """Closes the connections and ends the event loop."""
+        """Waits for calls that are being cancelled, closes the connections, ends the event loop."""
         if self._loop is None:
             return
-        self._run(self._client.aclose())
+        self._run(self._finish())
         loop, self._loop = self._loop, None
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()
+
+    async def _finish(self) -> None:
+        """An interrupted call may still have to cancel its job; other threads may be in calls."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        late = (await asyncio.wait(others, timeout=CANCEL_SECONDS))[1] if others else set()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        await self._client.aclose()
 
     def __enter__(self) -> "IonQClient":
         return self
