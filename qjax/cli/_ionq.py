@@ -19,7 +19,9 @@ def _group() -> None:
 
 @ionq.command()
 def emulate(
-    port: Annotated[int, typer.Option(help="To listen on; a free one if 0.")] = 8763,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="To listen on; a free one if 0.")
+    ] = 8763,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     latency: Annotated[
         float, typer.Option(min=0, help="Seconds from submission to the start of a job.")

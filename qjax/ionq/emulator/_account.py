@@ -11,7 +11,7 @@ from starlette.routing import Route
 from qjax.ionq._machines import MACHINES
 from qjax.ionq.emulator._clock import timestamp
 from qjax.ionq.emulator._errors import HttpError
-from qjax.ionq.emulator._requests import check_key, emulator_of, json_body, reply
+from qjax.ionq.emulator._requests import check_key, decimal, emulator_of, json_body, reply
 from qjax.ionq.emulator._validation import TYPES
 from qjax.ionq.emulator._views import ACCOUNT, BASE
 
@@ -51,9 +51,10 @@ def _number(query: Any, key: str) -> int:
     text = query.get(key)
     if text is None:
         return _QUERY_DEFAULTS[key]
-    if not text.isdecimal():
+    number = decimal(text)
+    if number is None:
         raise HttpError(400, f'"{key}" must be a number', (key,))
-    return int(text)
+    return number
 
 
 async def estimate(request: Request) -> Response:

@@ -31,7 +31,7 @@ class Emulator:
 
     It computes with qjax's engine, in a few threads; the state of a job at a time follows from its
     times, so asking for it costs nothing. With the same seed, clock and order of requests it
-    answers the same.
+    answers the same; the shots of a job follow from the seed and its number among the jobs.
 
     Args:
         clock: that jobs and limits go by; the time of the machine if not given.
@@ -78,7 +78,8 @@ class Emulator:
         self.sessions = Sessions(self.store, self.clock, enabled=with_sessions)
         self.warnings: list[dict[str, Any]] = []
         self.requests: dict[str, int] = {}
-        self._made = sum(1 for _ in self.store.all()) + len(self.store.sessions)
+        self._made = 0  # identifiers, those of requests among them
+        self._last = max((job.order for job in self.store.all()), default=0)
         self._lock = threading.RLock()
         self._pending: set[Future[None]] = set()
         self._busy_until: dict[str, float] = {}  # parent -> when its circuits so far are done
@@ -114,8 +115,11 @@ class Emulator:
     def make_id(self) -> str:
         """A new identifier."""
         with self._lock:
-            self._made += 1
-            return new_id(self.clock.now(), self.seed, self._made)
+            while True:  # a store from before a restart may hold some of them
+                self._made += 1
+                found = new_id(self.clock.now(), self.seed, self._made)
+                if found not in self.store:
+                    return found
 
     def submit(self, body: Any, *, unlisted: float = 0.0, failure: str | None = None) -> Job:
         """Accepts a job.
@@ -159,11 +163,11 @@ class Emulator:
         seed = (fields["noise"] or {}).get("seed")
 
         def make(number: int, given: dict[str, Any], **more: Any) -> Job:
-            job_id = self.make_id()
-            own = int.from_bytes(hashlib.blake2b(f"{self.seed}/{job_id}".encode()).digest()[:4])
+            self._last += 1
+            own = int.from_bytes(hashlib.blake2b(f"{self.seed}/{self._last}".encode()).digest()[:4])
             return Job(
-                id=job_id,
-                order=self._made,
+                id=self.make_id(),
+                order=self._last,
                 body=more.pop("body", fields),
                 input=given,
                 seed=(own if seed is None else seed + number) % _SEEDS,

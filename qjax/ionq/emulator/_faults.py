@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from qjax._checks import check_choice, check_real
+from qjax._checks import check_choice, check_positive_int, check_real
 from qjax.errors import QjaxError
 
 __all__ = ["KINDS", "Fault", "FaultPlan", "read_faults"]
@@ -68,14 +68,24 @@ class Fault:
     def __post_init__(self):
         check_choice(self.kind, KINDS, name="kind", error=QjaxError)
         object.__setattr__(self, "script", tuple(self.script))
+        for number in self.script:
+            check_positive_int(number, name="script", error=QjaxError)
+        if self.times is not None:
+            check_positive_int(self.times, name="times", error=QjaxError)
+        for name in ("method", "path", "code"):
+            value = getattr(self, name)
+            if not isinstance(value, str if name == "code" else str | None):
+                raise QjaxError(f"Argument `{name}` must be a string, but is {value!r}.")
         if not 0 <= check_real(self.rate, name="rate", error=QjaxError) <= 1:
             raise QjaxError(f"Argument `rate` must be between 0 and 1, but is {self.rate!r}.")
         if not self.rate and not self.script:
             raise QjaxError("A fault needs a `rate` or a `script`, or it would never occur.")
-        if not 400 <= self.status <= 599:
+        if not 400 <= check_positive_int(self.status, name="status", error=QjaxError) <= 599:
             raise QjaxError(f"Argument `status` must be from 400 to 599, but is {self.status!r}.")
-        if check_real(self.seconds, name="seconds", error=QjaxError) < 0:
-            raise QjaxError(f"Argument `seconds` must not be negative, but is {self.seconds!r}.")
+        for name in ("seconds", "retry_after"):
+            value = getattr(self, name)
+            if value is not None and check_real(value, name=name, error=QjaxError) < 0:
+                raise QjaxError(f"Argument `{name}` must not be negative, but is {value!r}.")
         try:
             re.compile(self.path or "")
         except re.error as error:

@@ -14,7 +14,14 @@ from qjax.ionq.emulator._formats import AGGREGATE, aggregate, payload
 from qjax.ionq.emulator._ids import artifact_id
 from qjax.ionq.emulator._job import Job
 from qjax.ionq.emulator._qasm_text import native_program
-from qjax.ionq.emulator._requests import check_key, emulator_of, integer_of, json_body, reply
+from qjax.ionq.emulator._requests import (
+    check_key,
+    decimal,
+    emulator_of,
+    integer_of,
+    json_body,
+    reply,
+)
 from qjax.ionq.emulator._views import BASE
 
 __all__ = ["ROUTES"]
@@ -76,9 +83,10 @@ async def list_jobs(request: Request) -> Response:
 
 
 def _cursor(text: str) -> int:
-    if not text.isdecimal():
+    number = decimal(text)
+    if number is None:
         raise HttpError(400, '"next" is not a cursor of this list', ("next",))
-    return int(text)
+    return number
 
 
 def _filter(emulator: Emulator, query: QueryParams) -> Callable[[Job], bool]:

@@ -9,9 +9,10 @@ from starlette.responses import JSONResponse
 from qjax.ionq.emulator._emulator import Emulator
 from qjax.ionq.emulator._errors import HttpError
 
-__all__ = ["check_key", "emulator_of", "integer_of", "json_body", "reply"]
+__all__ = ["check_key", "decimal", "emulator_of", "integer_of", "json_body", "reply"]
 
 _LARGEST_BODY = 10 * 1000 * 1000
+_MOST_DIGITS = 18
 
 
 def emulator_of(request: Request) -> Emulator:
@@ -53,9 +54,21 @@ async def json_body(request: Request, *, default: Any = None) -> Any:
             raise HttpError(400, '"value" must be of type object', ("value",))
         return default
     try:
-        return json.loads(data)
+        found = json.loads(data, parse_constant=_no_constant)
+        if b"\\u" in data:  # half of a pair of code units is no text, and cannot be sent back
+            json.dumps(found, ensure_ascii=False).encode()
+        return found
     except (ValueError, RecursionError):
         raise HttpError(400, "Invalid request payload JSON format") from None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"JSON has no {name}.")
+
+
+def decimal(text: str) -> int | None:
+    """The number that a query string holds; None if it holds none, or one beyond all reason."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
 
 
 def integer_of(text: str | None, name: str, default: int, most: int) -> int:
@@ -66,9 +79,10 @@ def integer_of(text: str | None, name: str, default: int, most: int) -> int:
     """
     if text is None:
         return default
-    if not text.isdecimal() or not 1 <= int(text) <= most:
+    number = decimal(text)
+    if number is None or not 1 <= number <= most:
         raise HttpError(400, f'"{name}" must be between 1 and {most}', (name,))
-    return int(text)
+    return number
 
 
 def reply(data: Any, status: int = 200) -> JSONResponse:

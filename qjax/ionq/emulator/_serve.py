@@ -20,6 +20,7 @@ from qjax.ionq.emulator._injection import BREAK
 __all__ = ["serve", "serving"]
 
 _START = 30.0  # seconds that a server may take to start or stop
+_LAST_ANSWERS = 2  # seconds that requests under way have left when the server stops
 
 
 class _Protocol(H11Protocol):
@@ -31,7 +32,10 @@ class _Protocol(H11Protocol):
 
         async def breakable(scope: Any, receive: Any, send: Any) -> None:
             scope.setdefault("extensions", {})[BREAK] = self.break_off
-            await app(scope, receive, send)
+            try:
+                await app(scope, receive, send)
+            except asyncio.CancelledError:  # the server stops, and the answer came too late
+                await self.break_off()
 
         self.app = breakable
 
@@ -60,6 +64,7 @@ def _server(emulator: Emulator, host: str, port: int) -> uvicorn.Server:
         access_log=False,
         server_header=False,
         timeout_keep_alive=60,
+        timeout_graceful_shutdown=_LAST_ANSWERS,
     )
     return uvicorn.Server(config)
 

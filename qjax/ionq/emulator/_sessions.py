@@ -13,6 +13,33 @@ from qjax.ionq.emulator._views import ACCOUNT
 __all__ = ["Sessions"]
 
 _DEFAULT_MINUTES = 60
+_LARGEST_LIMITS = {"job_count_limit": 1_000_000, "duration_limit_min": 366 * 24 * 60}
+
+
+def _limits(settings: Any) -> tuple[dict[str, int | None], dict[str, Any] | None]:
+    """The limits of jobs and minutes, and that of cost, of a new session.
+
+    Raises:
+        HttpError: if one is of a wrong type or out of range.
+    """
+    settings = {} if settings is None else settings
+    if not isinstance(settings, dict):
+        raise HttpError(400, '"settings" must be of type object', ("settings",))
+    limits = {key: settings.get(key) for key in _LARGEST_LIMITS}
+    for key, value in limits.items():
+        where, most = f"settings.{key}", _LARGEST_LIMITS[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise HttpError(400, f'"{where}" must be a number', (where,))
+        if value is not None and not 1 <= value <= most:
+            raise HttpError(400, f'"{where}" must be between 1 and {most}', (where,))
+    cost = settings.get("cost_limit")
+    if cost is not None and not isinstance(cost, dict):
+        raise HttpError(400, '"settings.cost_limit" must be of type object', ("settings",))
+    value = None if cost is None else cost.get("value")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        where = "settings.cost_limit.value"
+        raise HttpError(400, f'"{where}" must be a number', (where,))
+    return limits, cost
 
 
 class Sessions:
@@ -34,21 +61,15 @@ class Sessions:
             HttpError: if the body is wrong, or the account has no sessions.
         """
         self._check_enabled()
-        if not isinstance(body, dict) or body.get("backend") not in MACHINES:
+        backend = body.get("backend") if isinstance(body, dict) else None
+        if not isinstance(backend, str) or backend not in MACHINES:
             raise HttpError(400, f'"backend" must be one of [{", ".join(MACHINES)}]', ("backend",))
-        settings = body.get("settings") or {}
-        limits = {key: settings.get(key) for key in ("job_count_limit", "duration_limit_min")}
-        for key, value in limits.items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-                raise HttpError(400, f'"settings.{key}" must be a number', (f"settings.{key}",))
-        cost = settings.get("cost_limit")
-        if cost is not None and not isinstance(cost, dict):
-            raise HttpError(400, '"settings.cost_limit" must be of type object', ("settings",))
+        limits, cost = _limits(body.get("settings"))
         now = self._clock.now()
         minutes = limits["duration_limit_min"]
         expires = now + 60 * (_DEFAULT_MINUTES if minutes is None else minutes)
         record = {
-            "backend": body["backend"],
+            "backend": backend,
             "created": now,
             "expires": expires,
             "started": None,

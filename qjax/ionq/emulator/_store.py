@@ -51,6 +51,10 @@ class Store:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a job, a deleted one too, or a session has this identifier."""
+        return name in self._jobs or name in self.sessions
+
     def add(self, jobs: list[Job]) -> None:
         """Takes over new jobs and writes them; children before their parent.
 

@@ -1,6 +1,7 @@
 """The checks that a posted job must pass to be accepted, with messages in the service's style."""
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from qjax.ionq._machines import MACHINES
@@ -75,8 +76,8 @@ def _shots(value: Any) -> int | None:
     if value is None:
         return None
     if isinstance(value, str) and value.strip().isdecimal():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value in (inf, -inf):
         raise _refuse("shots", "must be a number")
     if value != int(value):
         raise _refuse("shots", "must be an integer")
@@ -153,6 +154,7 @@ def circuits_of(body: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not isinstance(given.get("data"), str):
             rule = "is required" if given.get("data") is None else "must be a string"
             raise _refuse("input.data", rule)
+        _check_size(given.get("qubits"))
         return [{"data": given["data"], "qubits": given.get("qubits")}]
     return [dict(given)]
 
@@ -192,7 +194,10 @@ def _check_gates(entry: Mapping[str, Any], where: str, gates: Any) -> None:
     gateset = entry.get("gateset")
     if gateset not in (None, "qis", "native"):
         raise _refuse("input.gateset", "must be one of [qis, native]")
-    qubits = entry.get("qubits")
+    _check_size(entry.get("qubits"))
+
+
+def _check_size(qubits: Any) -> None:
     if qubits is not None and (isinstance(qubits, bool) or not isinstance(qubits, int)):
         raise _refuse("input.qubits", "must be a number")
     if qubits is not None and qubits < 1:

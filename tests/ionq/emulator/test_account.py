@@ -170,6 +170,24 @@ class TestSessions:
         bad = {"backend": "qpu.forte-1", "settings": {"job_count_limit": "x"}}
         assert '"settings.job_count_limit"' in call.refused(bad, "/sessions")
 
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ([], '"settings" must be of type object'),
+            ("x", '"settings" must be of type object'),
+            ({"duration_limit_min": 10**12}, '"settings.duration_limit_min" must be between 1'),
+            ({"duration_limit_min": -1}, '"settings.duration_limit_min" must be between 1'),
+            ({"job_count_limit": 0}, '"settings.job_count_limit" must be between 1'),
+            ({"cost_limit": 5}, '"settings.cost_limit" must be of type object'),
+            ({"cost_limit": {"value": "5"}}, '"settings.cost_limit.value" must be a number'),
+        ],
+    )
+    def test_limits_that_do_not_fit(self, call, settings, message):
+        body = {"backend": "qpu.forte-1", "settings": settings}
+        assert message in call.refused(body, "/sessions")
+        assert '"backend" must be one of' in call.refused({**body, "backend": []}, "/sessions")
+        assert call.get("/sessions")["sessions"] == []
+
     def test_an_account_without_sessions(self, make):
         call = make(with_sessions=False)
         assert call("POST", "/sessions", json={"backend": "qpu.forte-1"}).status_code == 404

@@ -56,6 +56,13 @@ class TestPlan:
             ({"kind": "status", "rate": 1, "status": 200}, "from 400 to 599"),
             ({"kind": "slow", "rate": 1, "seconds": -1}, "must not be negative"),
             ({"kind": "slow", "rate": 1, "path": "("}, "must be a pattern"),
+            ({"kind": "slow", "rate": 1, "path": 3}, "`path` must be a string, but is 3"),
+            ({"kind": "slow", "rate": 1, "method": ["POST"]}, "`method` must be a string"),
+            ({"kind": "failed", "rate": 1, "code": None}, "`code` must be a string, but is None"),
+            ({"kind": "status", "rate": 1, "status": "503"}, "`status` must be an integer"),
+            ({"kind": "status", "rate": 1, "retry_after": -1}, "`retry_after` must not be neg"),
+            ({"kind": "slow", "rate": 1, "times": 1.5}, "`times` must be an integer"),
+            ({"kind": "slow", "script": (0,)}, "`script` must be at least 1"),
         ],
     )
     def test_errors(self, options, message):
@@ -229,6 +236,10 @@ class TestOverHttp:
         root = str(client.base_url).removesuffix("/v0.4/")
         answer = httpx.put(f"{root}/emulator/faults", json=[{"kind": "loud", "rate": 1}])
         assert answer.status_code == 400 and "kind" in answer.json()["message"]
+        rule = {"kind": "status", "rate": 1, "retry_after": "soon"}
+        answer = httpx.put(f"{root}/emulator/faults", json=[rule])
+        assert answer.status_code == 400 and "retry_after" in answer.json()["message"]
+        assert client.get("/jobs").status_code == 200
 
 
 def test_in_process_a_reset_is_an_exception(make):

@@ -6,10 +6,11 @@ import pytest
 import qjax as qj
 from qjax import qasm
 from qjax.ionq import GPI2, MS, NOISE_MODELS
-from qjax.ionq.emulator import _simulate
+from qjax.ionq.emulator import VirtualClock, _simulate
 from qjax.ionq.emulator._fuse import mixed_circuit, pure_circuit
 from qjax.ionq.emulator._measured import defer
 from qjax.ionq.emulator._simulate import exact_outcomes, sample_shots
+from tests.ionq.emulator.conftest import CNOT, H, circuit_job
 from tests.support import oracle
 from tests.support.strategies import random_unitary
 
@@ -47,6 +48,22 @@ def test_shots_follow_the_probabilities_and_the_seed():
     assert first != sample_shots(ASYMMETRIC, SHOTS, 4).all
     ops = oracle.from_circuit(ASYMMETRIC)
     close(first, little_endian(oracle.probabilities(oracle.statevector(3, ops))))
+
+
+def test_shots_follow_from_the_number_of_the_job_and_not_from_the_time(make):
+    """Nor do they depend on how often a client asked in between."""
+    noisy = circuit_job(H, CNOT, noise={"model": "aria-1"}, shots=40)
+    drawn = []
+    for start, looks in ((1e9, 0), (2e9, 7)):
+        call = make(clock=VirtualClock(start), seed=4)
+        jobs = []
+        for _ in range(2):
+            jobs.append(call.run(noisy)["id"])
+            for _ in range(looks):
+                call.get("/jobs")
+        drawn.append([call.get(f"/jobs/{name}/results/shots") for name in jobs])
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[0][1]
 
 
 class TestNoise:

@@ -40,6 +40,29 @@ def test_everything_is_there_after_a_restart(make, tmp_path):
     assert second.post(circuit_job()) not in {done["id"], parent["id"], deleted}
 
 
+def test_new_jobs_after_a_restart_are_listed_page_by_page(make, tmp_path):
+    first = make(folder=tmp_path)
+    ids = [first.post(circuit_job()) for _ in range(2)]
+    ids.append(first.post(SEVERAL))
+    for _ in range(20):
+        first.get("/jobs")
+    first("DELETE", f"/jobs/{first.post(circuit_job())}")
+    first.emulator.close()
+
+    second = make(clock=first.clock, folder=tmp_path)
+    ids += [second.post(circuit_job()) for _ in range(3)]
+    numbers = [job.order for job in second.emulator.store.all()]
+    assert len(set(numbers)) == len(numbers) == 9
+    found, more = [], None
+    while True:
+        page = second.get("/jobs", params={"limit": 2} | ({"next": more} if more else {}))
+        found += [job["id"] for job in page["jobs"]]
+        more = page["next"]
+        if more is None:
+            break
+    assert found == ids[::-1]
+
+
 def test_jobs_in_flight_are_taken_up_again(make, tmp_path):
     clock = VirtualClock()
     noise = {"model": "aria-1"}

@@ -37,6 +37,9 @@ ONE = {"circuit": [H]}
         (changed(shots=1_000_001), '"shots" must be less than or equal to 1000000'),
         (changed(shots=1.5), '"shots" must be an integer'),
         (changed(shots="many"), '"shots" must be a number'),
+        (changed(shots="9" * 5000), '"shots" must be a number'),
+        (changed(shots=10**400), '"shots" must be less than or equal to 1000000'),
+        (changed(backend=["simulator"]), '"backend" must be one of [simulator, '),
         (changed(name=3), '"name" must be a string'),
         (changed(dry_run="yes"), '"dry_run" must be a boolean'),
         (changed(metadata=[]), '"metadata" must be of type object'),
@@ -58,6 +61,10 @@ ONE = {"circuit": [H]}
         ({**MANY, "input": {"circuits": [ONE] * 5001}}, "between 1 and 5000 items"),
         ({**MANY, "input": {"circuits": [{"circuit": [H] * 150_001}]}}, "at most 150000 gates"),
         ({"type": "ionq.qasm3.v1", "input": {}}, '"input.data" is required'),
+        (
+            {"type": "ionq.qasm3.v1", "input": {"data": "", "qubits": "2"}},
+            '"input.qubits" must be a number',
+        ),
     ],
 )
 def test_shape_errors(call, body, message):
@@ -81,6 +88,45 @@ def test_bodies_that_are_no_json(call):
     assert call("POST", "/jobs", content=b"").status_code == 400
     text = json.dumps(circuit_job()).encode()
     assert call("POST", "/jobs", content=text, headers={"Content-Type": ""}).status_code == 201
+
+
+@pytest.mark.parametrize("shots", ["Infinity", "-Infinity", "NaN", "1e999", "9" * 5000])
+def test_numbers_that_are_none(call, shots):
+    text = json.dumps(circuit_job(shots=0)).replace('"shots": 0', f'"shots": {shots}')
+    assert call("POST", "/jobs", content=text.encode()).status_code == 400
+
+
+def test_half_of_a_character_is_refused_and_a_whole_one_is_not(call):
+    for name, status in (("\ud800", 400), ("\U0001f600", 201)):
+        text = json.dumps(circuit_job(name=name)).encode()
+        assert call("POST", "/jobs", content=text).status_code == status
+    assert [job["name"] for job in call.get("/jobs")["jobs"]] == ["\U0001f600"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/jobs?limit=", "/jobs?next=", "/jobs/estimate?backend=simulator&shots="]
+)
+def test_numbers_in_addresses(call, path):
+    call.post(circuit_job())
+    for number in ("9" * 5000, "-1", "²", "x"):
+        assert call("GET", path + number).status_code == 400
+
+
+JUNK = (None, 3, 1.5, "x", True, [], ["x"], {}, {"model": []}, {"debiasing": 3}, 10**30)
+
+
+@pytest.mark.parametrize(
+    "field",
+    "type backend input shots name metadata noise settings dry_run session_id".split(),
+)
+def test_no_shape_of_a_field_breaks_the_service(call, field):
+    """Junk is refused, or accepted; and what was accepted can be shown and listed."""
+    for junk in JUNK:
+        body = {"type": "quantum-function", "backend": "simulator", "input": {}, field: junk}
+        answer = call("POST", "/jobs", json=body)
+        assert answer.status_code in (201, 400, 404), (junk, answer.text)
+    call.emulator.settle()
+    assert all(job["status"] == "failed" for job in call.get("/jobs")["jobs"])
 
 
 def test_large_bodies(call):
