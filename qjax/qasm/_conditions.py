@@ -66,8 +66,7 @@ def _equality(node: Any, scope: Scope) -> list[tuple[bool, Outcomes]] | None:
         bits, other = scope.copied(node.rhs), node.lhs
     if bits is None or outcomes_in(other, scope):
         return None
-    number = scope.number(other)
-    wanted = int(number, 2) if isinstance(number, str) else int(number)
+    wanted = int(scope.number(other))
     outcomes: Outcomes = {}
     for place, value in enumerate(bits):
         bit = wanted >> place & 1

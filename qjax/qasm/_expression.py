@@ -8,7 +8,7 @@ from typing import Any
 from qjax.circuit import Slot
 from qjax.errors import CircuitError
 
-__all__ = ["CONSTANTS", "evaluate", "fail"]
+__all__ = ["CONSTANTS", "Word", "evaluate", "fail"]
 
 CONSTANTS: dict[str, float] = {
     "pi": math.pi,
@@ -57,7 +57,26 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "pow": operator.pow,
 }
 
+_OF_WORDS = ("&", "|", "^", "<<", ">>")  # whose value has the width of the left operand
+
 Lookup = Callable[[Any], Any]
+
+
+class Word(int):
+    """A number of a fixed number of bits: a register's, or an unsigned one.
+
+    Args:
+        value: of which the lowest bits are kept.
+        width: how many.
+    """
+
+    width: int
+
+    def __new__(cls, value: int, width: int) -> "Word":
+        """Drops the bits beyond the width."""
+        word = super().__new__(cls, value & ((1 << width) - 1))
+        word.width = width
+        return word
 
 
 def fail(node: Any, message: str) -> CircuitError:
@@ -82,7 +101,7 @@ def evaluate(node: Any, name: Lookup, index: Lookup) -> Any:
     if kind in ("IntegerLiteral", "FloatLiteral", "BooleanLiteral"):
         return node.value
     if kind == "BitstringLiteral":
-        return node.value
+        return Word(node.value, node.width)
     if kind == "Identifier":
         return _name(node, name(node))
     if kind == "IndexExpression":
@@ -122,7 +141,9 @@ def _unary(node: Any, value: Any) -> Any:
     symbol = node.op.name
     if symbol == "-":
         return -value
-    return not value if symbol == "!" else ~value
+    if symbol == "!":
+        return not value
+    return Word(~value, value.width) if isinstance(value, Word) else ~value
 
 
 def _binary(node: Any, left: Any, right: Any) -> Any:
@@ -130,4 +151,5 @@ def _binary(node: Any, left: Any, right: Any) -> Any:
     if symbol == "/":
         both = isinstance(left, int) and isinstance(right, int) and left % right == 0
         return left // right if both else left / right
-    return _BINARY[symbol](left, right)
+    value = _BINARY[symbol](left, right)
+    return Word(value, left.width) if isinstance(left, Word) and symbol in _OF_WORDS else value

@@ -21,7 +21,7 @@ class Row(NamedTuple):
         num_angles: how many angles it takes.
         num_qubits: how many qubits it acts on.
         build: angles, then qubits -> the operations, in order.
-        phase: angles -> global phase that the gate has on top of its operations.
+        phase: angles -> global phase that the gate has in version 3 on top of its operations.
     """
 
     num_angles: int
@@ -80,8 +80,9 @@ GATES: dict[str, Row] = {
     "p": _plain(qc.P),
     "phase": _plain(qc.P),
     "u1": _plain(qc.P),
-    "u2": Row(2, 1, _u2),
-    "u3": _plain(qc.U),
+    # stdgates.inc defines u2 and u3 such that their determinant is 1, as that of a rotation.
+    "u2": Row(2, 1, _u2, phase=lambda phi, lam: (phi + lam) / -2),
+    "u3": _plain(qc.U)._replace(phase=lambda theta, phi, lam: (phi + lam) / -2),
     "u": _plain(qc.U),
     # OpenQASM 3 defines U(theta, phi, lam) with the phase exp(i theta/2) in front.
     "U": _plain(qc.U)._replace(phase=lambda theta, phi, lam: theta / 2),

@@ -103,14 +103,9 @@ def _modern(text: str) -> str:
 
 def _syntax_tree(text: str) -> Any:
     try:
-        from openqasm3 import parse as parse_text
-        from openqasm3.parser import QASM3ParsingError
+        from qjax.qasm._syntax import syntax_tree
     except ImportError:
         raise CircuitError(
             'Reading OpenQASM needs a parser; install it with `pip install "qjax-qml[qasm]"`.'
         ) from None
-    try:
-        return parse_text(text)
-    except QASM3ParsingError as error:
-        cause = str(error) or "the syntax is wrong"
-        raise CircuitError(f"OpenQASM cannot be read: {cause}.") from None
+    return syntax_tree(text)

@@ -1,18 +1,21 @@
 """Walks the syntax tree of an OpenQASM program and collects the operations of its circuit."""
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qjax.circuit import Measure, Operation, Parameter, Reset
 from qjax.errors import CircuitError
 from qjax.qasm._apply import Item, Phase, Use, apply_modifiers, check_use, library_gate
 from qjax.qasm._conditions import branches, outcomes_in
-from qjax.qasm._expression import fail
+from qjax.qasm._expression import Word, fail
 from qjax.qasm._scope import Bits, Scope
 
 __all__ = ["Reader"]
 
 _MAX_OPERATIONS = 200_000
+_MAX_SIZE = 10_000  # of a register
+_UINT = 32  # bits of an unsigned number that does not say
 _IGNORED = ("Include", "QuantumBarrier", "DelayInstruction", "Pragma")
 _NUMBERS = ("IntType", "UintType", "FloatType", "AngleType", "BoolType")
 
@@ -74,10 +77,26 @@ class Reader:
     # --- declarations -----------------------------------------------------------------------------
 
     def _size(self, node: Any) -> int:
-        return 1 if node is None else self.scope.integer(node)
+        size = 1 if node is None else self.scope.integer(node)
+        if not 1 <= size <= _MAX_SIZE:
+            raise fail(node, f"a size must be from 1 to {_MAX_SIZE}, but is {size}.")
+        return size
+
+    def _add_bits(self, node: Any, name: str, size: Any) -> None:
+        self.scope.declare(node, self.scope.bits, name, Bits([0] * self._size(size)))
+
+    def _add_number(self, node: Any, name: str, value: Any) -> None:
+        """Declares a number of the type that the node names."""
+        if type(node.type).__name__ == "UintType" and isinstance(value, int | float):
+            value = Word(
+                int(value), _UINT if node.type.size is None else self._size(node.type.size)
+            )
+        elif isinstance(value, Word):
+            value = int(value)
+        self.scope.declare(node, self.scope.numbers, name, value)
 
     def _read_QubitDeclaration(self, node: Any) -> None:
-        self.scope.add_qubits(node.qubit.name, self._size(node.size))
+        self.scope.add_qubits(node, node.qubit.name, self._size(node.size))
 
     def _read_ClassicalDeclaration(self, node: Any) -> None:
         kind, name, start = type(node.type).__name__, node.identifier.name, node.init_expression
@@ -85,29 +104,29 @@ class Reader:
             start is not None and bool(outcomes_in(start, self.scope))
         )
         if kind == "BitType" or (kind == "BoolType" and measured):
-            self.scope.bits[name] = Bits([0] * self._size(getattr(node.type, "size", None)))
+            self._add_bits(node, name, getattr(node.type, "size", None))
             if start is not None:
                 self._assign_bits(node, node.identifier, start)
         elif kind in _NUMBERS:
-            self.scope.numbers[name] = 0 if start is None else self.scope.number(start)
+            self._add_number(node, name, 0 if start is None else self.scope.number(start))
         else:
             raise fail(node, f"variables of {kind} cannot be expressed as a circuit.")
 
     def _read_ConstantDeclaration(self, node: Any) -> None:
-        self.scope.numbers[node.identifier.name] = self.scope.number(node.init_expression)
+        self._add_number(node, node.identifier.name, self.scope.number(node.init_expression))
 
     def _read_IODeclaration(self, node: Any) -> None:
         name, kind = node.identifier.name, node.type
         if node.io_identifier.name == "output":
             if type(kind).__name__ != "BitType":
                 raise fail(node, f"output `{name}` must be of type bit.")
-            self.scope.bits[name] = Bits([0] * self._size(kind.size))
+            self._add_bits(node, name, kind.size)
             return
         base = getattr(kind, "base_type", kind)
         if type(base).__name__ not in ("FloatType", "AngleType"):
             raise fail(node, f"input `{name}` must be a float, an angle, or an array of them.")
         shape = tuple(self.scope.integer(size) for size in getattr(kind, "dimensions", ()))
-        self.scope.numbers[name] = Parameter(name, shape)
+        self.scope.declare(node, self.scope.numbers, name, Parameter(name, shape))
 
     def _read_QuantumGateDefinition(self, node: Any) -> None:
         self.gates[node.name.name] = node
@@ -116,7 +135,8 @@ class Reader:
         self.routines[node.name.name] = node
 
     def _read_AliasStatement(self, node: Any) -> None:
-        self.scope.qubits[node.target.name] = self._aliased(node.value)
+        qubits = self._aliased(node.value)
+        self.scope.declare(node, self.scope.qubits, node.target.name, qubits)
 
     def _aliased(self, node: Any) -> list[int]:
         if type(node).__name__ == "Concatenation":
@@ -138,8 +158,7 @@ class Reader:
             return register
         name = getattr(node, "name", "")
         if name.startswith("$"):
-            while f"${int(name[1:])}" not in self.scope.qubits:
-                self.scope.add_qubits(f"${self.scope.num_qubits}", 1)
+            return self.scope.physical(node, name)
         if name not in self.scope.qubits:
             raise fail(node, f"`{name}` is not a register of qubits.")
         return self.scope.qubits[name]
@@ -166,8 +185,7 @@ class Reader:
         if copied is None:
             if outcomes_in(value, self.scope):
                 raise fail(node, "logic on outcomes is supported in conditions only.")
-            number = self.scope.number(value)
-            plain = int(number, 2) if isinstance(number, str) else int(number)
+            plain = int(self.scope.number(value))
             copied = [plain >> k & 1 for k in range(len(places))]
         if len(copied) != len(places):
             raise fail(node, f"{len(copied)} bits are assigned to {len(places)}.")
@@ -201,7 +219,7 @@ class Reader:
         name = target.name.name if type(target).__name__ == "IndexedIdentifier" else target.name
         if name in self.scope.numbers:
             self._check_unconditional(node, "an assignment")
-            self.scope.numbers[name] = self.scope.number(node.rvalue)
+            self.scope.assign(name, self.scope.number(node.rvalue))
         else:
             self._assign_bits(node, target, node.rvalue)
 
@@ -250,21 +268,25 @@ class Reader:
         inner = Reader(self.version)
         inner.gates = {name: body for name, body in self.gates.items() if name != use.name}
         names = [argument.name for argument in definition.arguments]
-        inner.scope.numbers = self.scope.numbers | dict(zip(names, use.angles, strict=True))
+        given = dict(zip(names, use.angles, strict=True))
+        inner.scope.numbers = ChainMap(given, self.scope.numbers.maps[-1])
         places = [place.name for place in definition.qubits]
-        inner.scope.qubits = {p: [q] for p, q in zip(places, use.qubits, strict=True)}
+        named = {place: [qubit] for place, qubit in zip(places, use.qubits, strict=True)}
+        inner.scope.qubits = ChainMap(named)
         inner.read(definition.body)
         return inner.items
 
     # --- control flow -----------------------------------------------------------------------------
 
-    def _read_BranchingStatement(self, node: Any) -> None:
-        outer = self.scope
-        found = branches(node.condition, outer, both=bool(node.else_block))
-        for holds, outcomes in found:
-            self.scope = outer.under(outcomes)
-            self.read(node.if_block if holds else node.else_block)
+    def _block(self, statements: Sequence[Any], outcomes: Mapping[str, int]) -> None:
+        """Reads statements whose declarations end with them."""
+        outer, self.scope = self.scope, self.scope.inner(outcomes)
+        self.read(statements)
         self.scope = outer
+
+    def _read_BranchingStatement(self, node: Any) -> None:
+        for holds, outcomes in branches(node.condition, self.scope, both=bool(node.else_block)):
+            self._block(node.if_block if holds else node.else_block, outcomes)
 
     def _read_ForInLoop(self, node: Any) -> None:
         choices = node.set_declaration
@@ -274,26 +296,23 @@ class Reader:
             values = [self.scope.number(item) for item in choices.values]
         else:
             raise fail(node, "loops run over ranges and sets of numbers only.")
-        name = node.identifier.name
-        before = self.scope.numbers.get(name)
+        outer = self.scope
         for value in values:
-            self.scope.numbers[name] = value
+            self.scope = outer.inner({})
+            self._add_number(node, node.identifier.name, value)
             self.read(node.block)
-        if before is None:
-            self.scope.numbers.pop(name, None)
-        else:
-            self.scope.numbers[name] = before
+        self.scope = outer
 
     def _read_WhileLoop(self, node: Any) -> None:
         if outcomes_in(node.while_condition, self.scope):
             raise fail(node, "a loop that depends on outcomes has no fixed circuit.")
         while self.scope.number(node.while_condition):
-            self.read(node.block)
+            self._block(node.block, {})
             if len(self.items) > _MAX_OPERATIONS:
                 raise fail(node, f"the loop unrolls to more than {_MAX_OPERATIONS} operations.")
 
     def _read_CompoundStatement(self, node: Any) -> None:
-        self.read(node.statements)
+        self._block(node.statements, {})
 
     def _read_ExpressionStatement(self, node: Any) -> None:
         call = node.expression
@@ -303,13 +322,14 @@ class Reader:
         routine = self.routines[name]
         if len(routine.arguments) != len(call.arguments):
             raise fail(node, f"`{name}` takes {len(routine.arguments)} arguments.")
-        outer, self.scope = self.scope, self.scope.under({})
-        self.scope.numbers, self.scope.qubits = dict(outer.numbers), dict(outer.qubits)
+        inner = self.scope.routine()
         for argument, value in zip(routine.arguments, call.arguments, strict=True):
+            name = argument.name.name
             if type(argument).__name__ == "QuantumArgument":
-                self.scope.qubits[argument.name.name] = self._aliased(value)
+                inner.declare(argument, inner.qubits, name, self._aliased(value))
             else:
-                self.scope.numbers[argument.name.name] = outer.number(value)
+                inner.declare(argument, inner.numbers, name, self.scope.number(value))
+        outer, self.scope = self.scope, inner
         self.routines = {key: body for key, body in self.routines.items() if key != name}
         self.read(routine.body)
         self.routines[name] = routine

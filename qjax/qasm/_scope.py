@@ -1,13 +1,16 @@
 """What the names of an OpenQASM program stand for while it is read."""
 
+from collections import ChainMap
 from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
 from qjax.circuit import Parameter
-from qjax.qasm._expression import evaluate, fail
+from qjax.qasm._expression import Word, evaluate, fail
 
 __all__ = ["Bits", "Scope"]
+
+_MOST_QUBITS = 10_000
 
 
 class Bits:
@@ -24,30 +27,89 @@ class Bits:
 class Scope:
     """Names -> numbers, parameters, qubits and classical bits.
 
+    Each table is a chain of dictionaries, that of the innermost block first and that of the whole
+    program last.
+
     Attributes:
         numbers: variables, constants and parameters.
         qubits: registers of qubits.
         bits: classical registers.
         known: outcomes that the branch being read assumes.
-        num_qubits: how many have been declared.
+        owners: per qubit of the program its register; physical qubits have one each.
     """
 
     def __init__(self) -> None:
-        self.numbers: dict[str, Any] = {}
-        self.qubits: dict[str, list[int]] = {}
-        self.bits: dict[str, Bits] = {}
+        self.numbers: ChainMap[str, Any] = ChainMap()
+        self.qubits: ChainMap[str, list[int]] = ChainMap()
+        self.bits: ChainMap[str, Bits] = ChainMap()
         self.known: Mapping[str, int] = {}
-        self.num_qubits = 0
+        self.owners: list[str] = []
 
-    def add_qubits(self, name: str, count: int) -> None:
+    @property
+    def num_qubits(self) -> int:
+        """How many have been declared."""
+        return len(self.owners)
+
+    def declare(self, node: Any, table: ChainMap[str, Any], name: str, value: Any) -> None:
+        """Gives a name a meaning until its block ends.
+
+        Args:
+            node: that declares it.
+            table: one of `numbers`, `qubits` and `bits`.
+            name: that is new in the block.
+            value: what it stands for.
+        """
+        for other in (self.numbers, self.qubits, self.bits):
+            if name in other.maps[0]:
+                raise fail(node, f"`{name}` is declared twice.")
+            if other is not table and name in other:
+                raise fail(node, f"`{name}` is of another kind outside of this block; rename it.")
+        table[name] = value
+
+    def assign(self, name: str, value: Any) -> None:
+        """Gives a number that was declared another value, in the block that it belongs to."""
+        home = next(table for table in self.numbers.maps if name in table)
+        old = home[name]
+        home[name] = Word(int(value), old.width) if isinstance(old, Word) else value
+
+    def add_qubits(self, node: Any, name: str, count: int) -> None:
         """Declares a register of qubits, numbered after those declared before."""
-        self.qubits[name] = list(range(self.num_qubits, self.num_qubits + count))
-        self.num_qubits += count
+        if any(owner.startswith("$") for owner in self.owners):
+            raise fail(node, "registers and physical qubits cannot be used together.")
+        first = self.num_qubits
+        self.declare(node, self.qubits, name, list(range(first, first + count)))
+        self.owners += [name] * count
+
+    def physical(self, node: Any, name: str) -> list[int]:
+        """A physical qubit such as `$2`; it and those before it are there from then on."""
+        number = int(name[1:])
+        if any(not owner.startswith("$") for owner in self.owners):
+            raise fail(node, "registers and physical qubits cannot be used together.")
+        if number >= _MOST_QUBITS:
+            raise fail(node, f"there are {_MOST_QUBITS} physical qubits at most.")
+        self.owners += [f"${k}" for k in range(self.num_qubits, number + 1)]
+        return [number]
 
     def under(self, outcomes: Mapping[str, int]) -> "Scope":
         """The same scope where some outcomes are known besides."""
         inner = copy(self)
         inner.known = {**self.known, **outcomes}
+        return inner
+
+    def inner(self, outcomes: Mapping[str, int]) -> "Scope":
+        """That of a block in this one, in which some outcomes are known besides."""
+        inner = self.under(outcomes)
+        inner.numbers, inner.qubits = self.numbers.new_child(), self.qubits.new_child()
+        inner.bits = self.bits.new_child()
+        return inner
+
+    def routine(self) -> "Scope":
+        """That of a subroutine, which sees nothing of the blocks that it is called from."""
+        inner = copy(self)
+        inner.numbers, inner.qubits = (
+            ChainMap({}, table.maps[-1]) for table in (self.numbers, self.qubits)
+        )
+        inner.bits = ChainMap({}, self.bits.maps[-1])
         return inner
 
     def number(self, node: Any) -> Any:
@@ -65,7 +127,7 @@ class Scope:
         """The bits that a bare name or index of a classical register stands for."""
         if type(node).__name__ == "Identifier" and node.name in self.bits:
             return list(self.bits[node.name].values)
-        name = getattr(getattr(node, "collection", None), "name", None)
+        name = str(getattr(getattr(node, "collection", None), "name", None))
         if type(node).__name__ == "IndexExpression" and name in self.bits:
             values = self.bits[name].values
             return [values[i] for i in self.positions(node.index, len(values))]
@@ -98,7 +160,7 @@ class Scope:
                     )
                 value = self.known[value]
             total |= value << place
-        return total
+        return Word(total, len(values))
 
     def positions(self, index: Any, size: int) -> list[int]:
         """The places that an index, a range or a set of indices names."""
