@@ -83,8 +83,12 @@ def expand(
 
 
 def expand_relative(step: Step) -> list[Element]:
-    """X with two or more controls, up to a diagonal."""
-    return relative_x(step.controls, step.targets[0])
+    """X with two or more controls, up to a diagonal.
+
+    The diagonal depends on the order of the controls. In ascending order it is the same for two
+    gates that differ only in that order, as the gates of a pair may.
+    """
+    return relative_x(tuple(sorted(step.controls)), step.targets[0])
 
 
 def _unitary(controls: tuple[int, ...], targets: tuple[int, ...], matrix: Any) -> list[Element]:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from itertools import permutations
 
 import jax
 import jax.numpy as jnp
@@ -176,6 +177,60 @@ def test_random_circuits(gateset):
         assert optimize == "fewest" or native.positions == tuple(range(n))
         assert frames == "return" or not np.any(native.frames)
         _compiled.cache_clear()
+
+
+def toffoli_case(seed):
+    """Toffolis repeated with permuted controls, and gates in between that tell diagonals apart."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 6))
+    places = []
+    for _ in range(int(rng.integers(1, 3))):
+        size = int(rng.integers(3, min(n, 5) + 1))
+        places.append([int(q) for q in rng.permutation(n)[:size]])
+    ops = [Op("H", (q,)) for q in range(n)]
+    for _ in range(int(rng.integers(3, 7))):
+        *controls, target = places[int(rng.integers(len(places)))]
+        order = tuple(int(q) for q in rng.permutation(controls))
+        ops.append(Op("X", (*order, target), controls=len(order)))
+        for _ in range(int(rng.integers(0, 3))):
+            first, second = (int(q) for q in rng.permutation(n)[:2])
+            kind = int(rng.integers(6))
+            ops.append(
+                [
+                    Op("RZ", (first,), (0.3,)),
+                    Op("P", (first, second), (0.7,), controls=1),
+                    Op("X", (first, second), controls=1),
+                    Op("RZZ", (first, second), (-1.1,)),
+                    Op("T", (first,)),
+                    Op("RY", (first,), (0.4,)),
+                ][kind]
+            )
+    return n, ops
+
+
+@pytest.mark.parametrize("gateset", GATESETS)
+def test_toffolis_with_permuted_controls(gateset):
+    """Pairs that are written up to a diagonal: the diagonal must not depend on the order."""
+    for seed in range(NUM_CIRCUITS // 2):
+        n, ops = toffoli_case(seed)
+        check(IonQNativeCompiler(gateset).compile(as_circuit(n, ops)), n, ops, gateset)
+
+
+@pytest.mark.parametrize("controls", [2, 3, 4])
+def test_every_order_of_controls_in_a_pair(controls):
+    """A gate in between on the target, so that the pair does not cancel; the pair stays cheap."""
+    first = tuple(range(controls))
+    counts = set()
+    for order in permutations(first):
+        ops = [
+            Op("X", (*first, controls), controls=controls),
+            Op("X", (controls, controls + 1), controls=1),
+            Op("X", (*order, controls), controls=controls),
+        ]
+        native = IonQNativeCompiler("zz").compile(as_circuit(controls + 2, ops))
+        check(native, controls + 2, ops, "zz")
+        counts.add(native.num_two_qubit_gates)
+    assert len(counts) == 1
 
 
 @pytest.mark.parametrize("gateset", GATESETS)
