@@ -1,7 +1,8 @@
 """What the drivers of all clients share. Runs in the environment of the clients, without qjax.
 
 A driver runs its client through all scenarios and prints one line of JSON: scenario -> what the
-client returned, or the error that it raised. Outcomes are bit strings, qubit 0 first.
+client returned, or the error that it raised; which faults were injected, and how many jobs created.
+Outcomes are bit strings, qubit 0 first.
 """
 
 import json
@@ -54,6 +55,11 @@ class Emulator:
             entries = json.load(answer)["injected"]
         return [str(entry.get("status", entry["kind"])) for entry in entries]
 
+    def jobs(self) -> int:
+        """How many jobs there are."""
+        with urllib.request.urlopen(f"{self.host}/emulator") as answer:
+            return json.load(answer)["jobs"]
+
     def fail_next(self) -> None:
         """Makes the next job fail."""
         self.faults({"kind": "failed", "code": "NotEnoughQubits", "script": [1]})
@@ -80,10 +86,12 @@ def main(scenarios: dict[str, Scenario]) -> None:
     found: dict[str, Any] = {}
     for name, scenario in scenarios.items():
         emulator.faults()
+        before = emulator.jobs()
         try:
             found[name] = {"value": scenario(emulator)}
         except Exception as error:
             text = "".join(traceback.format_exception_only(error)).strip()
             found[name] = {"error": f"{type(error).__name__}: {text}"}
         found[name]["injected"] = emulator.injected()
+        found[name]["created"] = emulator.jobs() - before
     sys.stdout.write(f"{json.dumps(found)}\n")

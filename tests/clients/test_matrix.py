@@ -141,6 +141,7 @@ def test_failed(client, cell):
 
 def test_retry_429(client, cell):
     assert cell["injected"] == ["429"]
+    assert cell["created"] == (0 if client in GIVES_UP_AT_429 else 1)
     if client in GIVES_UP_AT_429:
         assert "Too Many Requests" in cell["error"]
     else:
@@ -149,6 +150,7 @@ def test_retry_429(client, cell):
 
 def test_retry_503(client, cell):
     assert cell["injected"] == ["503"]
+    assert cell["created"] == 1
     if client in GIVES_UP_AT_503:
         assert "Service Unavailable" in cell["error"]
     else:

@@ -11,7 +11,7 @@ import numpy as np
 
 from qjax.circuit import CX, SWAP, Channel, Circuit, Kraus, Operation, X
 
-__all__ = ["Deferred", "defer"]
+__all__ = ["Deferred", "count_fresh", "defer"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,29 @@ def defer(circuit: Circuit, *, resets: bool) -> Deferred:
         circuit: gates, channels, measurements, resets and conditioned operations.
         resets: whether to replace resets too, by an exchange with a fresh qubit.
     """
-    operations = circuit.operations
-    builder = _Builder(circuit.num_qubits, operations)
-    for place, operation in enumerate(operations):
+    builder = _Builder(circuit.num_qubits, circuit.operations)
+    for place, operation in enumerate(circuit.operations):
         builder.add(place, operation, resets)
     return Deferred(Circuit(builder.size, builder.operations), circuit.num_qubits, builder.outcomes)
+
+
+def count_fresh(circuit: Circuit) -> int:
+    """How many qubits `defer` adds to a circuit, with resets."""
+    operations = circuit.operations
+    last_use = _last_use(operations)
+    return sum(
+        o.name == "Reset" or (o.name == "Measure" and last_use.get(o.targets[0], -1) > place)
+        for place, o in enumerate(operations)
+    )
+
+
+def _last_use(operations: Sequence[Operation]) -> dict[int, int]:
+    """Qubit -> place of the last operation on it that is no measurement."""
+    found: dict[int, int] = {}
+    for place, operation in enumerate(operations):
+        if operation.name != "Measure":
+            found |= dict.fromkeys(operation.qubits, place)
+    return found
 
 
 class _Builder:
@@ -48,10 +66,7 @@ class _Builder:
         self.size = num_qubits
         self.operations: list[Operation] = []
         self.outcomes: dict[str, int] = {}
-        self.last_use: dict[int, int] = {}
-        for place, operation in enumerate(operations):
-            if operation.name != "Measure":
-                self.last_use |= dict.fromkeys(operation.qubits, place)
+        self.last_use = _last_use(operations)
 
     def add(self, place: int, operation: Operation, resets: bool) -> None:
         if operation.name == "Measure":

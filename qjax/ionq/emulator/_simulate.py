@@ -1,6 +1,6 @@
 """Probabilities and shots of circuits, from qjax's engine, in double precision where it fits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from qjax.circuit import Circuit, I, Operation, Unitary
+from qjax.ionq.emulator._branches import branch_shots
 from qjax.ionq.emulator._fuse import (
     Local,
     blocks_circuit,
@@ -17,15 +18,18 @@ from qjax.ionq.emulator._fuse import (
     mixed_circuit,
     pure_circuit,
 )
-from qjax.ionq.emulator._measured import Deferred, defer
+from qjax.ionq.emulator._measured import Deferred, count_fresh, defer
 from qjax.observables import PAULI_MATRICES
 from qjax.sim import probabilities
 from qjax.transforms import NoiseModel, insert_noise
 
-__all__ = ["Shots", "exact_outcomes", "precision", "sample_shots"]
+__all__ = ["Shots", "exact_outcomes", "has_exact_outcomes", "precision", "sample_shots"]
 
 _LARGEST_DOUBLE = 20  # qubits up to which states are complex128
 _LARGEST_DENSITY = 8  # qubits up to which noise is computed on the density matrix
+_LARGEST_DEFERRED = 12  # qubits up to which outcomes may take qubits of their own without a thought
+_MOST_DEFERRED = 30  # qubits up to which they may where the shots one by one would cost more
+_MOST_FRESH = 2  # of such qubits, where every shot draws its errors
 _CHUNK = 2**18  # amplitudes of the trajectories that run side by side
 _PAULIS = np.stack([PAULI_MATRICES[letter] for letter in "IXYZ"])
 _SMALLEST = 1e-12  # probability that is still reported
@@ -45,11 +49,24 @@ class Shots(NamedTuple):
 
 
 Registers = dict[str, tuple[str | int, ...]]
+Drawn = tuple[np.ndarray, dict[str, np.ndarray]]  # outcomes of all qubits, and of measurements
 
 
 def precision(num_qubits: int) -> AbstractContextManager[Any]:
     """Double precision for states that leave room for it."""
     return jax.enable_x64(num_qubits <= _LARGEST_DOUBLE)
+
+
+def has_exact_outcomes(circuit: Circuit, shots: int) -> bool:
+    """Whether measurements are moved to the end: if that costs less than the shots one by one.
+
+    Args:
+        circuit: without noise.
+        shots: how many are wanted.
+    """
+    fresh = count_fresh(circuit)
+    total = circuit.num_qubits + fresh
+    return total <= _LARGEST_DEFERRED or (2**fresh <= shots and total <= _MOST_DEFERRED)
 
 
 def exact_outcomes(circuit: Circuit) -> dict[str, float]:
@@ -82,7 +99,8 @@ def sample_shots(
     """Draws shots.
 
     Noise is exact on the density matrix for few qubits; above, each shot draws its errors, and
-    shots with the same errors share a state vector.
+    shots with the same errors share a state vector. Where measurements would take too many qubits
+    at the end, each shot draws their outcomes.
 
     Args:
         circuit: with measurements, resets and conditions where it likes.
@@ -93,28 +111,48 @@ def sample_shots(
     """
     rng = np.random.default_rng(seed)
     noisy = circuit if noise is None else insert_noise(circuit, noise)
-    quiet = _count_sites(noisy) == 0
-    deferred = defer(noisy, resets=quiet)
-    if quiet or deferred.circuit.num_qubits <= _LARGEST_DENSITY:
-        blocks = (pure_circuit if quiet else mixed_circuit)(deferred.circuit)
-        indices = _draw(np.asarray(probabilities(blocks), np.float64), shots, rng)
+    quiet, fresh = _count_sites(noisy) == 0, count_fresh(noisy)
+    if quiet and has_exact_outcomes(circuit, shots):
+        found = _at_the_end(defer(noisy, resets=True), pure_circuit, shots, rng)
+    elif not quiet and circuit.num_qubits + fresh <= _LARGEST_DENSITY:
+        found = _at_the_end(defer(noisy, resets=False), mixed_circuit, shots, rng)
+    elif not quiet and fresh <= _MOST_FRESH:
+        found = _trajectories(noisy, shots, rng)
     else:
-        deferred, indices = _trajectories(noisy, shots, rng)
-    return _read(deferred, indices, registers or {})
+        found = branch_shots(noisy, shots, rng)
+    return _report(*found, circuit.num_qubits, registers or {})
 
 
-def _read(deferred: Deferred, indices: np.ndarray, registers: Registers) -> Shots:
-    total = deferred.circuit.num_qubits
+def _report(
+    indices: np.ndarray, outcomes: dict[str, np.ndarray], num_qubits: int, registers: Registers
+) -> Shots:
+    """Shots from the final outcome of all qubits, and the outcomes of measurements."""
     found: dict[str, list[int]] = {}
     for name, bits in registers.items():
         columns = np.zeros((len(indices), len(bits)), np.int64)
         for place, bit in enumerate(bits):
-            held = isinstance(bit, str)
-            columns[:, place] = (
-                _columns(indices, total, [deferred.outcomes[bit]])[:, 0] if held else int(bit)
-            )
+            columns[:, place] = outcomes[bit] if isinstance(bit, str) else bit
         found[name] = _from_columns(columns)
-    return Shots(_from_columns(_columns(indices, total, range(deferred.num_qubits))), found)
+    return Shots(_from_columns(_columns(indices, num_qubits, range(num_qubits))), found)
+
+
+def _at_the_end(
+    deferred: Deferred,
+    as_blocks: Callable[[Circuit], Circuit],
+    shots: int,
+    rng: np.random.Generator,
+) -> Drawn:
+    blocks = as_blocks(deferred.circuit)
+    return _parted(deferred, _draw(np.asarray(probabilities(blocks), np.float64), shots, rng))
+
+
+def _parted(deferred: Deferred, indices: np.ndarray) -> Drawn:
+    """The qubits of the original circuit, and those that hold outcomes."""
+    total = deferred.circuit.num_qubits
+    outcomes = {
+        name: _columns(indices, total, [holder])[:, 0] for name, holder in deferred.outcomes.items()
+    }
+    return indices >> (total - deferred.num_qubits), outcomes
 
 
 def _columns(indices: np.ndarray, total: int, qubits: Any) -> np.ndarray:
@@ -134,9 +172,7 @@ def _draw(weights: np.ndarray, shots: int, rng: np.random.Generator) -> np.ndarr
     return np.minimum(np.searchsorted(cumulative, drawn, side="right"), len(weights) - 1)
 
 
-def _trajectories(
-    noisy: Circuit, shots: int, rng: np.random.Generator
-) -> tuple[Deferred, np.ndarray]:
+def _trajectories(noisy: Circuit, shots: int, rng: np.random.Generator) -> Drawn:
     """Outcomes of shots that each draw their own Pauli errors."""
     deferred = defer(_with_marks(noisy), resets=True)
     size, operations = deferred.circuit.num_qubits, deferred.circuit.operations
@@ -155,7 +191,7 @@ def _trajectories(
         for row in range(len(rows)):
             (members,) = np.nonzero(which == first + row)
             indices[members] = _draw(weights[row], len(members), rng)
-    return deferred, indices
+    return _parted(deferred, indices)
 
 
 def _is_error(operation: Operation) -> bool:

@@ -12,7 +12,12 @@ from qjax.ionq.emulator._compile import compile_native
 from qjax.ionq.emulator._errors import JobError
 from qjax.ionq.emulator._job import Job, Plan, Result
 from qjax.ionq.emulator._read import Target, Task, read_task, target_of
-from qjax.ionq.emulator._simulate import exact_outcomes, precision, sample_shots
+from qjax.ionq.emulator._simulate import (
+    exact_outcomes,
+    has_exact_outcomes,
+    precision,
+    sample_shots,
+)
 from qjax.ionq.emulator._views import DEFAULT_SHOTS
 
 __all__ = ["Work", "is_debiased", "plan_work"]
@@ -43,7 +48,8 @@ class Work:
         try:
             with precision(self.circuit.num_qubits):
                 result = Result(clock.now())
-                if self.target.noise is None:
+                shots = job.body["shots"] or DEFAULT_SHOTS
+                if self.target.noise is None and has_exact_outcomes(self.circuit, shots):
                     result.probabilities = exact_outcomes(self.circuit)
                 if self.target.noise is not None or task.registers is not None:
                     self._sample(result)

@@ -15,7 +15,7 @@ from tests.ionq.emulator.conftest import KEY, circuit_job
 
 pytest.importorskip("typer")
 
-from qjax.cli import main  # noqa: E402
+from qjax.cli import main
 
 
 @contextmanager

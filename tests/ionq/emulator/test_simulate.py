@@ -5,10 +5,12 @@ import pytest
 
 import qjax as qj
 from qjax import qasm
+from qjax.errors import QjaxError
 from qjax.ionq import GPI2, MS, NOISE_MODELS
-from qjax.ionq.emulator import VirtualClock, _simulate
+from qjax.ionq.emulator import VirtualClock, _branches, _simulate
+from qjax.ionq.emulator._branches import branch_shots
 from qjax.ionq.emulator._fuse import mixed_circuit, pure_circuit
-from qjax.ionq.emulator._measured import defer
+from qjax.ionq.emulator._measured import count_fresh, defer
 from qjax.ionq.emulator._simulate import exact_outcomes, sample_shots
 from tests.ionq.emulator.conftest import CNOT, H, circuit_job
 from tests.support import oracle
@@ -71,9 +73,11 @@ class TestNoise:
     # Ten times the noise, so that it shows in a few thousand shots.
     MODEL = qj.NoiseModel().after("GPI2", qj.Depolarizing, 0.03).after("MS", qj.Depolarizing, 0.1)
 
+    def noisy(self) -> qj.Circuit:
+        return qj.insert_noise(self.CIRCUIT, self.MODEL)
+
     def wanted(self) -> np.ndarray:
-        noisy = qj.insert_noise(self.CIRCUIT, self.MODEL)
-        return little_endian(np.asarray(qj.probabilities(noisy)))
+        return little_endian(np.asarray(qj.probabilities(self.noisy())))
 
     def test_density_matrix(self):
         close(sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all, self.wanted())
@@ -83,6 +87,10 @@ class TestNoise:
         found = sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all
         close(found, self.wanted())
         assert found == sample_shots(self.CIRCUIT, SHOTS, 5, noise=self.MODEL).all
+
+    def test_shot_by_shot_agrees_with_the_density_matrix(self):
+        found, _ = branch_shots(self.noisy(), SHOTS, np.random.default_rng(6))
+        close(found.tolist(), np.asarray(qj.probabilities(self.noisy())))
 
     def test_the_check_sees_missing_noise(self):
         with pytest.raises(AssertionError):
@@ -134,20 +142,82 @@ class TestMeasurements:
     def test_registers(self):
         self.check(self.outcomes())
 
-    @pytest.mark.parametrize("largest", [0, 8])
-    def test_noise_of_strength_zero_changes_nothing(self, largest, monkeypatch):
+    def test_registers_shot_by_shot(self, monkeypatch):
+        monkeypatch.setattr(_simulate, "has_exact_outcomes", lambda *_: False)
+        self.check(self.outcomes())
+        assert self.outcomes() == self.outcomes()
+        monkeypatch.setattr(_branches, "_TOGETHER", 4 * 1500)  # shots in 14 parts
+        self.check(self.outcomes())
+
+    @pytest.mark.parametrize(("largest", "fresh"), [(0, 2), (8, 2), (0, -1)])
+    def test_noise_of_strength_zero_changes_nothing(self, largest, fresh, monkeypatch):
         monkeypatch.setattr(_simulate, "_LARGEST_DENSITY", largest)
+        monkeypatch.setattr(_simulate, "_MOST_FRESH", fresh)
         self.check(self.outcomes(qj.NoiseModel().after("all", qj.Depolarizing, 0.0)))
 
-    @pytest.mark.parametrize("largest", [0, 8])
-    def test_noise_after_a_conditioned_gate_is_conditioned(self, largest, monkeypatch):
+    @pytest.mark.parametrize(("largest", "fresh"), [(0, 2), (8, 2), (0, -1)])
+    def test_noise_after_a_conditioned_gate_is_conditioned(self, largest, fresh, monkeypatch):
         """A full flip by X of the target happens exactly where the gate does."""
         monkeypatch.setattr(_simulate, "_LARGEST_DENSITY", largest)
+        monkeypatch.setattr(_simulate, "_MOST_FRESH", fresh)
         text = "OPENQASM 3.0; qubit[2] q; bit c; h q[0]; c = measure q[0]; if (c) { x q[1]; }"
         circuit = qasm.parse(text)
         model = qj.NoiseModel().after("X", qj.Depolarizing, 0.75)
         found = sample_shots(circuit, SHOTS, 7, noise=model).all
         close(found, np.array([0.5, 0.25, 0.0, 0.25]))
+
+    def test_a_conditioned_reset_shot_by_shot(self, monkeypatch):
+        """Where the outcome was 1 the second qubit is cleared, elsewhere it stays |+>."""
+        monkeypatch.setattr(_simulate, "has_exact_outcomes", lambda *_: False)
+        text = "qubit[2] q; bit c; h q[0]; h q[1]; c = measure q[0]; if (c) { reset q[1]; }"
+        found = sample_shots(qasm.parse(text), SHOTS, 7).all
+        close(found, np.array([0.25, 0.5, 0.25, 0.0]))
+
+    ROUNDS = """OPENQASM 3.0;
+    include "stdgates.inc";
+    qubit[2] q; bit[20] c; bit[2] d;
+    for int i in [0:19] {
+        h q[0];
+        c[i] = measure q[0];
+        if (c[i]) { x q[1]; cx q[0], q[1]; cx q[0], q[1]; }
+        reset q[0];
+    }
+    d = measure q;
+    """
+
+    @pytest.mark.parametrize("noise", [None, {"model": "aria-1"}])
+    def test_many_rounds_on_few_qubits(self, make, noise):
+        """Each round turns the second qubit by its outcome, so that it holds their parity."""
+        body = {"type": "ionq.qasm3.v1", "shots": 300, "noise": noise}
+        call = make()
+        job = call.run({**body, "input": {"data": self.ROUNDS}})
+        assert job["status"] == "completed" and job["stats"]["qubits"] == 2
+        rows = call.get(f"/jobs/{job['id']}/artifacts/shots-v2")["shots"]
+        outcomes = np.array([row["registers"]["c"] for row in rows])
+        last = np.array([row["registers"]["d"] for row in rows])
+        agree = outcomes.sum(axis=1) % 2 == last[:, 1]
+        assert np.all(abs(outcomes.mean(axis=0) - 0.5) < 5 * 0.5 / np.sqrt(300))
+        assert np.all(last == [row["registers"]["output_all"] for row in rows])
+        exact = call.get(f"/jobs/{job['id']}/results/probabilities")
+        assert sum(exact.values()) == pytest.approx(1)
+        if noise is None:
+            assert agree.all() and not last[:, 0].any()
+            assert exact["2"] == last[:, 1].mean()
+        else:
+            assert 0.5 < agree.mean() < 1
+
+    def test_rounds_that_would_take_too_long(self):
+        text = self.ROUNDS.replace("qubit[2]", "qubit[28]").replace("d = measure q;", "")
+        with pytest.raises(
+            QjaxError, match="too long for 300 shots of 120 operations on 28 qubits"
+        ):
+            sample_shots(qasm.parse(text), 300, 1)
+
+    def test_fresh_qubits_are_counted(self):
+        for circuit in (qasm.parse(self.TEXT), ASYMMETRIC):
+            added = defer(circuit, resets=True).circuit.num_qubits - circuit.num_qubits
+            assert count_fresh(circuit) == added
+        assert count_fresh(qasm.parse(self.ROUNDS)) == 40
 
     def test_a_last_measurement_needs_no_qubit(self):
         circuit = qj.Circuit(1, [qj.H(0), qj.Measure(0, "m")])
@@ -174,6 +244,11 @@ class TestBlocks:
         wanted = oracle.unitary(4, oracle.from_circuit(self.CIRCUIT))
         found = oracle.unitary(4, oracle.from_circuit(blocks))
         np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+    def test_shot_by_shot(self):
+        found, _ = branch_shots(self.CIRCUIT, SHOTS, np.random.default_rng(3))
+        ops = oracle.from_circuit(self.CIRCUIT)
+        close(found.tolist(), oracle.probabilities(oracle.statevector(4, ops)))
 
     def test_mixed(self):
         model = (

@@ -117,8 +117,19 @@ JUNK = (None, 3, 1.5, "x", True, [], ["x"], {}, {"model": []}, {"debiasing": 3},
 
 @pytest.mark.parametrize(
     "field",
-    "type backend input shots name metadata noise settings dry_run session_id".split(),
-)
+    [
+        "type",
+        "backend",
+        "input",
+        "shots",
+        "name",
+        "metadata",
+        "noise",
+        "settings",
+        "dry_run",
+        "session_id",
+    ],
+)  # fmt: skip
 def test_no_shape_of_a_field_breaks_the_service(call, field):
     """Junk is refused, or accepted; and what was accepted can be shown and listed."""
     for junk in JUNK:
