@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
+import threading
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -114,6 +115,29 @@ class Server:
         writer.write(body[: len(body) // 2] if reply.fault == "cut" else body)
         await writer.drain()
         return reply.fault is None
+
+
+@contextlib.contextmanager
+def serving(handler: Handler) -> Iterator[str]:
+    """A server in a thread of its own, for the blocking client; gives its address."""
+    urls: list[str] = []
+    up, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with Server(handler) as server:
+            urls.append(server.url)
+            up.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    up.wait()
+    try:
+        yield urls[0]
+    finally:
+        stop.set()
+        thread.join()
 
 
 class FakeTime:

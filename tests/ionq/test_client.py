@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from datetime import date
 
 import numpy as np
@@ -22,7 +21,7 @@ from qjax.ionq import (
     PayloadError,
     ResponseError,
 )
-from tests.ionq.server import KEY, FakeIonQ, FakeTime, Reply, Server, job_json
+from tests.ionq.server import KEY, FakeIonQ, FakeTime, Reply, Server, job_json, serving
 
 BELL = qj.Circuit(2, [qj.H(0), qj.CX(0, 1)])
 ASYMMETRIC = qj.Circuit(3, [qj.X(0)])
@@ -256,6 +255,17 @@ class TestJobs:
         with pytest.raises(NotFoundError, match=r"DELETE /v0.4/jobs/J was answered 404"):
             run(lambda c: c.delete_job("J"), replies(gone), FakeTime())
 
+    def test_bulk_delete_after_a_lost_answer_looks_what_is_left(self):
+        lost, gone = Reply(fault="reset"), Reply(404, {"message": "Resource not found."})
+        script = replies(lost, gone, Reply(200, {"jobs": []}))
+        deleted, requests = run(lambda c: c.delete_jobs(["A", "B"]), script, FakeTime())
+        assert deleted == ("A", "B") and requests[-1].query == {"ids": ["A", "B"]}
+        script = replies(lost, gone, Reply(200, {"jobs": [job_json("B")]}))
+        with pytest.raises(NotFoundError, match="DELETE /v0.4/jobs was answered 404"):
+            run(lambda c: c.delete_jobs(["A", "B"]), script, FakeTime())
+        _, requests = run(lambda c: missing(c.delete_jobs(["A"])), replies(gone), FakeTime())
+        assert len(requests) == 1
+
     def test_paging(self):
         pages = [
             Reply(200, {"jobs": [job_json("A"), job_json("B")], "next": "x"}),
@@ -293,6 +303,40 @@ class TestJobs:
         script = replies(Reply(200, job_json("J", backend="qpu.forte-1")))
         with pytest.raises(InvalidJobError, match="debiasing=True or debiasing=False"):
             run(lambda c: c.clone_job("J", shots=700), script)
+
+    def test_a_clone_keeps_other_settings(self):
+        settings = {"compilation": {"opt": 0}, "error_mitigation": {"symmetry_verification": True}}
+        script = replies(
+            Reply(200, job_json("J", settings=settings)), Reply(201, {"id": "K", "status": "s"})
+        )
+        _, requests = run(lambda c: c.clone_job("J", debiasing=False), script)
+        assert requests[1].json["settings"] == {
+            "compilation": {"opt": 0},
+            "error_mitigation": {"symmetry_verification": True, "debiasing": False},
+        }
+
+    def test_a_clone_of_one_circuit_forgets_the_sizes_of_the_others(self):
+        for stats, expected in (({"qubits": 3}, "3"), ({}, None)):
+            old = job_json(
+                "C", parent_job_id="P", stats=stats, metadata={"qjax_qubits": "2,3", "a": "b"}
+            )
+            script = replies(Reply(200, old), Reply(201, {"id": "K", "status": "s"}))
+            _, requests = run(lambda c: c.clone_job("C"), script)
+            metadata = requests[1].json["metadata"]
+            assert metadata.get("qjax_qubits") == expected
+            assert metadata["a"] == "b" and metadata["qjax_tag"].startswith("qjax-")
+
+    def test_what_cannot_be_cloned(self):
+        full = replies(Reply(200, job_json("J", metadata={str(k): "" for k in range(10)})))
+        with pytest.raises(InvalidJobError, match="Job J has 10 keys of metadata, which leaves no"):
+            run(lambda c: c.clone_job("J"), full)
+        with pytest.raises(InvalidJobError, match="`shots` must be a whole number between 1 and"):
+            run(lambda c: c.clone_job("J", shots=0), replies(Reply(200, job_json("J"))))
+
+
+async def missing(call):
+    with pytest.raises(NotFoundError):
+        await call
 
 
 class TestResults:
@@ -392,6 +436,36 @@ class TestResults:
                 await client.results(await client.get_job("W"))
 
         run(errors, handler)
+
+    def test_memory_of_several_circuits_is_a_list(self):
+        links = {"shots": {"url": "/v0.4/results/S"}}
+        parent = job_json(
+            "P", child_job_ids=["A", "B"], metadata={"qjax_qubits": "2,3"}, results={}
+        )
+
+        def handler(request):
+            if request.path.endswith("S"):
+                return Reply(200, ["1", "2"])
+            job_id = request.path.split("/")[-1]
+            child = job_json(job_id, parent_job_id="P", metadata=parent["metadata"], results=links)
+            return Reply(200, parent if job_id == "P" else child)
+
+        async def memory(client):
+            return await client.memory(await client.get_job("P"))
+
+        (first, second), _ = run(memory, handler)
+        assert first.bits.tolist() == [[1, 0], [0, 1]]
+        assert second.bits.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+    @pytest.mark.parametrize("noted", ["abc", "2,", "", ["2"]])
+    def test_sizes_that_are_no_numbers(self, noted):
+        job = job_json("J", metadata={"qjax_qubits": noted})
+
+        async def results(client):
+            await client.results(await client.get_job("J"))
+
+        with pytest.raises(ResponseError, match="metadata `qjax_qubits` of job J must be numbers"):
+            run(results, replies(Reply(200, job)))
 
     def test_compiled_circuit(self):
         link = {"id": "native", "format": "ionq.native.v1", "media_type": "application/json"}
@@ -498,6 +572,21 @@ REFUSED = [
     ({"circuits": MANY * 5001}, "`circuits` holds 5001"),
     ({"circuits": [qj.Circuit(1, [qj.X(0)] * 151)] * 1000}, "150000 gates in all"),
     ({"circuits": "qubit q;"}, "begins with its version, but begins with 'qubit q;'"),
+    ({"circuits": "OPENQASM 2.0; qreg q[1];"}, "Read OpenQASM 2 with qjax.qasm.parse"),
+    ({"circuits": "OPENQASM 3;", "backend": "qpu.forte-1", "shots": 500}, "from $25.79 to $168.20"),
+    ({"circuits": "OPENQASM 3.0;", "backend": "qpu.forte-1", "shots": 500, "gateset": "native"},
+     "debiasing=True or debiasing=False"),
+    ({"circuits": None}, "must be a circuit, a list of circuits or an OpenQASM 3 program, but is "),
+    ({"circuits": [None]}, "but is [None]"),
+    ({"circuits": qj.Circuit(1, [qj.Measure(0, "c")])}, "all qubits are measured at the end."),
+    ({"backend": None}, "`backend` must be a text, but is None"),
+    ({"name": 3}, "`name` must be a text, but is 3"),
+    ({"noise": ["x"]}, "`noise` must be a text, but is ['x']"),
+    ({"tag": ""}, "`tag` must be a text, but is ''"),
+    ({"compilation": {"opt": float("nan")}}, "cannot be written as JSON: Out of range"),
+    ({"compilation": {"opt": object()}}, "cannot be written as JSON: Object of type object"),
+    ({"compilation": [1]}, "`compilation` must be a mapping, but is [1]"),
+    ({"metadata": [1]}, "`metadata` must be a mapping, but is [1]"),
     ({"backend": "qpu.harmony"}, "Backend 'qpu.harmony' is retired"),
     ({"backend": "qpu.nope"}, "The service has no backend 'qpu.nope'"),
     ({"backend": "qpu.forte-1", "shots": 500}, "from $25.79 to $168.20."),
@@ -536,21 +625,8 @@ def test_bad_jobs_are_refused_before_anything_is_submitted(job, text):
 
 class TestBlockingClient:
     def test_the_same_calls(self):
-        started, stop = [], []
-
-        async def serve(ready):
-            async with Server(FakeIonQ(polls=0)) as server:
-                started.append(server)
-                ready()
-                while not stop:
-                    await asyncio.sleep(0.01)
-
-        up = threading.Event()
-        thread = threading.Thread(target=lambda: asyncio.run(serve(up.set)))
-        thread.start()
-        up.wait()
-        try:
-            with IonQClient(KEY, base_url=started[0].url, requests_per_second=None) as client:
+        with serving(FakeIonQ(polls=0)) as url:
+            with IonQClient(KEY, base_url=url, requests_per_second=None) as client:
                 outcomes = client.run(BELL, backend="simulator")
                 assert outcomes.probabilities() == {"00": 0.25, "10": 0.75}
                 assert [job.status for job in client.iterate_jobs()] == ["completed"]
@@ -559,9 +635,6 @@ class TestBlockingClient:
             with pytest.raises(ionq.ConfigurationError, match="is closed"):
                 client.whoami()
             client.close()
-        finally:
-            stop.append(True)
-            thread.join()
 
     def test_has_every_coroutine_of_the_asynchronous_one(self):
         def names(kind):

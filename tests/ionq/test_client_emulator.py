@@ -68,6 +68,41 @@ def test_circuits():
     tour(visit)
 
 
+def test_several_circuits_with_shots():
+    """Every shot of each circuit, and a clone of one circuit, whose size is its own."""
+
+    async def visit(client):
+        created = await client.create_job(
+            [PAIR, ASYMMETRIC], backend="simulator", noise="aria-1", seed=2, shots=40
+        )
+        job = await client.wait_for_job(created.id)
+        tables, counted = await client.memory(job), await client.results(job)
+        assert [table.bits.shape for table in tables] == [(40, 2), (40, 3)]
+        for table, outcomes in zip(tables, counted, strict=True):
+            assert table.outcomes.counts() == outcomes.counts()
+        for place, child in enumerate(job.child_job_ids):
+            clone = await client.clone_job(child, shots=20)
+            outcomes = await client.results(await client.wait_for_job(clone.id))
+            assert (outcomes.num_qubits, outcomes.shots) == (2 + place, 20)
+
+    tour(visit)
+
+
+def test_programs_are_not_debiased_unasked():
+    async def visit(client):
+        with pytest.raises(ionq.InvalidJobError, match="debiasing=True or debiasing=False"):
+            await client.create_job(PROGRAM, backend="qpu.forte-1", shots=500)
+        assert not (await client.list_jobs()).jobs
+        created = await client.create_job(
+            PROGRAM, backend="qpu.forte-1", shots=500, debiasing=False
+        )
+        job = await client.wait_for_job(created.id)
+        cost = await client.get_cost(job.id)
+        assert not job.debiased and cost.actual.value == pytest.approx(25.79, abs=0.01)
+
+    tour(visit)
+
+
 def test_jobs_and_money():
     async def visit(client):
         created = await client.create_job(

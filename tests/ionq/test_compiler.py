@@ -14,7 +14,9 @@ from qjax.errors import CircuitError
 from qjax.ionq import GPI, GPI2, MS, ZZ, IonQNativeCompiler, find_machine
 from qjax.ionq._compiler import _passes as passes
 from qjax.ionq._compiler._compiler import _compiled
-from qjax.ionq._compiler._passes import Pass
+from qjax.ionq._compiler._passes import Draft, Pass
+from qjax.ionq._compiler._program import Program
+from qjax.ionq._compiler._verify import verify_program
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import as_circuit, as_operation, random_unitary
@@ -571,6 +573,13 @@ def test_passes_and_their_report():
     assert [count for _, count in native.report] == [1, 1, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("gateset", GATESETS)
+def test_report_when_nothing_is_left(gateset):
+    """A gate that is the identity is gone once it is expanded."""
+    native = IonQNativeCompiler(gateset).compile(qj.Circuit(2, [qj.I(1).controlled(0)]))
+    assert [count for _, count in native.report] == [1, 0, 0, 0]
+
+
 def test_cutoff_leaves_out_small_interactions():
     small = qj.RZZ(np.pi + 0.002, 0, 1)
     circuit = qj.Circuit(2, [small, qj.H(0), qj.H(1), qj.RZZ(0.5, 0, 1)])
@@ -615,6 +624,66 @@ def test_verification_finds_a_wrong_pass(monkeypatch):
         with pytest.raises(CircuitError, match="The compiled circuit differs from its source by"):
             IonQNativeCompiler("zz", verify=True).compile(circuit)
     _compiled.cache_clear()
+
+
+def test_verification_allows_for_the_cutoff():
+    """By what was left out and no more."""
+    couplings = [qj.RZZ(0.01, 0, 1), qj.RZZ(np.pi - 0.02, 1, 2), qj.RZZ(0.5, 0, 2)]
+    circuit = qj.Circuit(3, [*(qj.RY(0.3, q) for q in range(3)), *couplings, qj.H(0)])
+    compiler = IonQNativeCompiler("zz", cutoff=0.01, verify=True)
+    assert compiler.compile(circuit).num_two_qubit_gates == 1
+    draft = Draft(circuit, False, 0.01)
+    for _, run in compiler.passes:
+        draft = run(draft)
+    assert draft.loss == pytest.approx(2 * np.sin(0.0025) + 2 * np.sin(0.005), rel=1e-9)
+    more = replace(draft, frames=(draft.frames[0] + 0.02, *draft.frames[1:]))
+    program = Program(3, more.gates, more.frames, {})
+    with pytest.raises(CircuitError, match="differs from its source by"):
+        verify_program(circuit, program, more.places, more.loss)
+
+
+HAMILTONIANS = {
+    "trotter": (0.7 * qj.Z(0) @ qj.Z(1) - 0.4 * qj.X(0) + 0.3 * qj.Y(1) @ qj.X(2), 0.9),
+    "commuting": (qj.Z(0) @ qj.Z(1) + 0.5 * qj.X(0) @ qj.X(1) + 0.1 * qj.I(2), 100.0),
+}
+
+
+@pytest.mark.parametrize("name", HAMILTONIANS)
+@pytest.mark.parametrize("order", [1, 2])
+def test_verification_of_product_formulas(name, order):
+    """They are what is compiled, inverted and controlled too, whatever the exponential is."""
+    hamiltonian, time = HAMILTONIANS[name]
+    evolution = qj.Evolution(hamiltonian, time, method="trotter", steps=3, order=order)
+    operations = [evolution, qj.T(0), evolution.inverse().controlled(3), qj.RX(0.2, 1)]
+    IonQNativeCompiler("zz", verify=True).compile(qj.Circuit(4, operations))
+
+
+def test_verification_of_unitaries_that_are_rounded():
+    """The nearest unitary is compiled."""
+    for size in (1, 2):
+        noise = 1e-8 * np.random.default_rng(0).normal(size=(2**size, 2**size))
+        operation = qj.Unitary(random_unitary(size, 1) + noise, tuple(range(size)))
+        native = IonQNativeCompiler("ms", verify=True).compile(qj.Circuit(2, [operation]))
+        found = native_states(native, np.eye(4, dtype=complex))
+        expected = apply(np.eye(4, dtype=complex), operation.data, operation.qubits, 2)
+        assert_equal_but_for_phase(found, expected, tolerance=1e-7)
+
+
+def test_verification_of_wide_operations():
+    """No matrix on all qubits is made."""
+    n = 13
+    preparation = qj.StatePreparation(np.arange(1, 5) / np.sqrt(30), (0, 5))
+    rotation = qj.PauliRotation(0.3, "XYZ" * 4 + "X", range(n))
+    operations = [preparation, rotation, qj.X(12).controlled(0, 3, 5, 7)]
+    IonQNativeCompiler("zz", verify=True).compile(qj.Circuit(n, operations))
+    IonQNativeCompiler("zz", verify=True).compile(qj.Circuit(n, operations[1:]))
+
+
+def test_verification_has_a_largest_size():
+    circuit = qj.Circuit(30, [qj.H(0)])
+    with pytest.raises(CircuitError, match="`verify` must be False above 20 qubits.* has 30"):
+        IonQNativeCompiler("zz", verify=True).compile(circuit)
+    assert IonQNativeCompiler("zz").compile(circuit).num_one_qubit_gates == 1
 
 
 def test_verification_while_tracing():

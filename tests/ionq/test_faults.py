@@ -1,7 +1,9 @@
 """Faults of the network and the service: retries, pace, and submissions that happen once."""
 
 import asyncio
+import pickle
 import random
+import time as wall
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -25,7 +27,7 @@ from qjax.ionq import (
     Timeouts,
 )
 from qjax.ionq._client._pace import retry_after_seconds
-from tests.ionq.server import HTML, FakeIonQ, FakeTime, Reply, Server, job_json
+from tests.ionq.server import HTML, FakeIonQ, FakeTime, Reply, Server, job_json, serving
 from tests.ionq.test_client import BELL, client_for, replies, run
 
 ME = Reply(200, {"key_id": "K"})
@@ -92,7 +94,25 @@ class TestReads:
             run(lambda c: c.whoami(), script, time)
             assert time.slept == [pytest.approx(expected)]
 
-    @pytest.mark.parametrize("value", ["soon", "nan", "inf", "", "Wed, 99 Foo 2026 99:99:99 GMT"])
+    def test_retry_after_as_a_date_without_a_zone_is_universal_time(self, monkeypatch):
+        monkeypatch.setenv("TZ", "America/New_York")
+        wall.tzset()
+        try:
+            date = datetime.fromtimestamp(FakeTime().now + 9, UTC)
+            text = format_datetime(date.replace(tzinfo=None))
+            assert text.endswith("-0000")
+            assert retry_after_seconds(text, FakeTime().clock) == pytest.approx(9)
+        finally:
+            monkeypatch.undo()
+            wall.tzset()
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "soon", "nan", "inf", "", "Wed, 99 Foo 2026 99:99:99 GMT",
+            "99999999999999 Jan 2020 0:0:0 GMT",
+        ],
+    )  # fmt: skip
     def test_retry_after_that_means_nothing(self, value):
         assert retry_after_seconds(value, FakeTime().clock) is None
 
@@ -131,8 +151,17 @@ class TestReads:
         ],
     )
     def test_answers_of_the_wrong_shape(self, body, text):
-        with pytest.raises(ResponseError, match=text):
+        with pytest.raises(ResponseError, match=text) as caught:
             run(lambda c: c.whoami(), replies(Reply(200, body)))
+        assert not caught.value.retryable
+
+    @pytest.mark.parametrize("body", [b"<html>", b"[" * 100_000, b'{"key_id": "'])
+    def test_answers_that_cannot_be_read(self, body):
+        with pytest.raises(ResponseError, match="a body that is not JSON") as caught:
+            run(lambda c: c.whoami(), replies(Reply(200, body)), backoff=Backoff(tries=1))
+        assert caught.value.retryable
+        again = pickle.loads(pickle.dumps(caught.value))
+        assert str(again) == str(caught.value) and again.retryable
 
 
 class TestPace:
@@ -167,6 +196,32 @@ class TestPace:
         assert asyncio.run(busiest(3, 5)) == 3
 
     @pytest.mark.parametrize(
+        ("kind", "options", "text"),
+        [
+            (Submission, {"window": -1}, "`window` must be at least 0, but is -1"),
+            (Submission, {"first_look": 0}, "`first_look` must be positive, but is 0"),
+            (Submission, {"page_size": 0}, "`page_size` must be at least 1, but is 0"),
+            (Backoff, {"first": -1}, "`first` must be at least 0, but is -1"),
+            (Backoff, {"cap": float("nan")}, "`cap` must be a finite number, but is nan"),
+            (Backoff, {"tries": 0}, "`tries` must be at least 1, but is 0"),
+            (Backoff, {"tries": 1.5}, "`tries` must be an integer, but is 1.5"),
+            (ionq.PollSchedule, {"first": 0}, "`first` must be positive, but is 0"),
+            (ionq.PollSchedule, {"factor": 0.5}, "`factor` must be between 1 and 100, but is 0.5"),
+            (ionq.PollSchedule, {"jitter": 2}, "`jitter` must be between 0 and 1, but is 2"),
+            (Timeouts, {"read": 0}, "`read` must be positive, but is 0"),
+            (Timeouts, {"connect": "x"}, "`connect` must be a finite number, but is 'x'"),
+        ],
+    )
+    def test_settings_that_make_no_sense(self, kind, options, text):
+        with pytest.raises(ionq.ConfigurationError, match=text):
+            kind(**options)
+
+    def test_delays_do_not_overflow(self):
+        clock = FakeTime().clock
+        assert Backoff(tries=5000).delay(4000, clock) == 15
+        assert ionq.PollSchedule(factor=100).delay(4000, clock) == 30
+
+    @pytest.mark.parametrize(
         ("options", "text"),
         [
             ({"requests_per_second": 0}, "`requests_per_second` must be positive, but is 0"),
@@ -178,6 +233,21 @@ class TestPace:
     def test_limits_that_make_no_sense(self, options, text):
         with pytest.raises(ionq.ConfigurationError, match=text):
             ionq.AsyncIonQClient("k", **options)
+
+    def test_a_closed_client_can_be_used_in_another_loop(self):
+        async def crowd(client):
+            found = await asyncio.gather(*(client.whoami() for _ in range(3)))
+            looks = await asyncio.gather(*(client.find_job(tag) for tag in "abc"))
+            await client.aclose()
+            return len(found), looks
+
+        def handler(request):
+            return Reply(200, {"jobs": []}) if request.path.endswith("jobs") else ME
+
+        with serving(handler) as url:
+            client = ionq.AsyncIonQClient("k", base_url=url, concurrency=1)
+            for _ in range(2):
+                assert asyncio.run(crowd(client)) == (3, [None] * 3)
 
     def test_a_client_belongs_to_its_loop(self):
         async def main():
@@ -255,6 +325,16 @@ class TestSubmission:
         assert list(service.jobs) == [created.id]
         assert sum(r.method == "POST" for r in requests) == 3
         assert time.now - start == 16
+
+    @pytest.mark.parametrize("last", [Reply(401, {"message": "no"}), Reply(429)])
+    def test_a_doubt_is_not_forgotten_when_the_job_is_sent_again(self, last):
+        """The first may have been taken: a refusal of the second says nothing of that."""
+        posts = [(Reply(500, {"message": "first"}), True)] + [(last, False)] * 20
+        service = FakeIonQ(hidden_for=10**6)
+        service.fault = lambda r: posts.pop(0) if r.method == "POST" else None
+        with pytest.raises(SubmissionUnknownError, match="was answered 500: first. It was sent ag"):
+            submit(service, FakeTime(), resubmit=True)
+        assert len(service.jobs) == 1
 
     @pytest.mark.parametrize("status", REFUSED)
     def test_a_refusal_is_an_error(self, status):
@@ -338,6 +418,11 @@ class TestSubmission:
         ]  # fmt: skip
         found, _ = run(lambda c: c.find_job("T", since=time.now), replies(*old_first), time)
         assert found is not None and found.id == "C"
+
+    def test_metadata_of_others_may_hold_anything(self):
+        jobs = [job_json("A", metadata={"qjax_tag": ["T"]}), job_json("B", metadata=None)]
+        found, _ = run(lambda c: c.find_job("T"), replies(Reply(200, {"jobs": jobs})))
+        assert found is None
 
     def test_a_circuit_that_carries_the_tag_names_its_job(self):
         child = job_json("child", parent_job_id="P", metadata={"qjax_tag": "T"})

@@ -26,6 +26,14 @@ class TestModels:
             ({"status": 3}, "field `status` of the service's job must be str, but is int '3'"),
             ({"submitted_at": "soon"}, "field `submitted_at` of the service's job must be a date"),
             ({"shots": "many"}, "field `shots` of the service's job must be a whole number"),
+            ({"shots": float("inf")}, "field `shots` of the service's job must be a whole number"),
+            ({"shots": 1.5}, "field `shots` of the service's job must be a whole number"),
+            ({"shots": "9" * 5000}, "field `shots` of the service's job must be a whole number"),
+            ({"execution_duration_ms": 10**400}, "`execution_duration_ms` .* must be a finite num"),
+            (
+                {"child_job_ids": [1]},
+                "`child_job_ids` of the service's job must be a list of texts",
+            ),
             ({"stats": []}, "service's stats must be an object, but is list"),
             ({"results": {"x": None}}, "service's result link must be an object, but is null"),
         ],
@@ -34,6 +42,12 @@ class TestModels:
         body = dry_run().raw | changes
         with pytest.raises(ResponseError, match=re.compile(text, re.IGNORECASE)):
             Job.from_json(body)
+
+    @pytest.mark.parametrize("pairs", [[[1]], [3], [["0", "1"]], [[0, 1, 2]]])
+    def test_connectivity_is_of_pairs(self, pairs):
+        body = {"id": "C", "backend": "qpu.aria-1", "connectivity": pairs}
+        with pytest.raises(ResponseError, match="must be a list of pairs of qubits, but holds"):
+            ionq.Characterization.from_json(body)
 
     def test_unknown_fields_are_kept(self):
         body = dict(dry_run().raw) | {"novelty": 1}

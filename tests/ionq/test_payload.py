@@ -233,7 +233,7 @@ class TestWhatCannotBeWritten:
         ("operation", "text"),
         [
             (qj.Unitary(np.eye(2), 0), "has no gate for Unitary"),
-            (qj.Measure(0, "m"), "has no gate for Measure"),
+            (qj.Measure(0, "m"), "has no gate for Measure: all qubits are measured at the end"),
             (qj.Depolarizing(0.1, 0), "has no gate for Depolarizing"),
             (qj.Reset(0), "has no gate for Reset"),
             (GPI(0.1, 0), "has no gate for GPI"),

@@ -48,6 +48,12 @@ class TestWhatIsNoResult:
         ("payload", "options", "text"),
         [
             ({"8": 1.0}, {"num_qubits": 3}, "the outcome 8, which 3 qubits cannot give"),
+            ({"9" * 30: 1.0}, {"num_qubits": 2}, "the outcome 9{30}, which 2 qubits cannot give"),
+            ({"9" * 5000: 1.0}, {"num_qubits": 2}, "not a table of outcomes"),
+            ({"²": 1.0}, {"num_qubits": 2}, "not a table of outcomes"),
+            ({"0": 1.0}, {"num_qubits": 63}, "between 1 and 62 qubits, but have 63"),
+            ({"0": 10**400}, {"num_qubits": 1}, "not a number of at least zero"),
+            ({"probabilities": {"registers": {"output_all": {"1" * 70: 1}}}}, {}, "but have 70"),
             ({"0": 0.5}, {"num_qubits": 1}, "add up to 0.500000, not to one"),
             ({"0": 1.2, "1": -0.2}, {"num_qubits": 1}, "not a number of at least zero"),
             ({"0": 1.0}, {}, "does not say how many qubits"),
@@ -74,6 +80,8 @@ class TestWhatIsNoResult:
             ({"shots": [{"registers": {"a": [2]}}]}, "lists of bits"),
             ({"shots": [{"registers": {"a": [1], "b": [1]}}]}, "no register 'output_all'"),
             (["x"], "not a whole number"),
+            (["²"], "not a whole number"),
+            (["9" * 30], "the outcome 9{30}, which 1 qubits cannot give"),
         ],
     )
     def test_shots(self, payload, text):
@@ -223,3 +231,9 @@ class TestMeasurementCircuits:
             measurement_circuits(CIRCUIT, 1j * qj.X(0))
         with pytest.raises(CircuitError, match="must be below num_qubits=3"):
             measurement_circuits(CIRCUIT, qj.X(5))
+
+
+def test_multiples_of_the_identity_need_no_circuit():
+    plan = measurement_circuits(qj.Circuit(2, [qj.H(0)]), [2.5 * qj.I(0), -1.0 * qj.I(1)])
+    assert plan.circuits == ()
+    assert plan.estimate([]) == [(2.5, 0.0), (-1.0, 0.0)]

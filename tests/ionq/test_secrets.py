@@ -106,6 +106,55 @@ def test_key_is_nowhere_under_faults(name, fault, caplog):
     assert str(again) == str(error) and vars(again) == vars(error)
 
 
+ECHOES = {
+    "header": Reply(500, {"message": "x"}, {"X-Request-Id": KEY, "X-Echo": KEY}),
+    "content type": Reply(200, b"<html>", {"Content-Type": f"text/{KEY}"}),
+    "content type of an error": Reply(400, b"<html>", {"Content-Type": f"text/{KEY}"}),
+    "at the cut": Reply(400, {"message": "x" * 285 + KEY}),
+    "wrong field": Reply(200, {"id": {"k": KEY}}),
+    "reason of a failure": Reply(
+        200, job_json("J", "failed", failure={"code": KEY, "message": f"key {KEY}"})
+    ),
+    "status": Reply(200, job_json("J", KEY)),
+    "host of a link": Reply(
+        200, job_json("J", results={"probabilities": {"url": f"http://{KEY}.example/x"}})
+    ),
+    "metadata": Reply(200, job_json("J", metadata={"qjax_qubits": KEY})),
+}
+
+
+@pytest.mark.parametrize("place", ECHOES)
+def test_key_that_the_service_quotes(place, caplog):
+    async def results(client):
+        await client.results(await client.wait_for_job("J", deadline=0.2))
+
+    with caplog.at_level(logging.DEBUG):
+        error, requests = asyncio.run(failure(results, lambda request: ECHOES[place]))
+    assert error is not None and "[key]" in str(error) + place * (place == "at the cut")
+    for text in traces(error):
+        assert KEY not in text and KEY[:14] not in text
+    assert any(record.name.startswith("httpcore") for record in caplog.records)
+    assert all(KEY not in repr(record.__dict__) for record in caplog.records)
+    assert_only_in_the_header(requests)
+
+
+def test_key_in_an_answer_that_is_right():
+    async def main():
+        job = job_json("J", name=KEY, settings={KEY: [KEY]})
+        async with Server(lambda request: Reply(200, job)) as server, client_for(server) as client:
+            return await client.get_job("J")
+
+    job = asyncio.run(main())
+    assert job.name == "[key]" and KEY not in repr(job) + repr(job.raw)
+
+
+def test_logging_is_left_as_it_was():
+    loggers = [logging.getLogger(name) for name in ("httpx", "httpcore.http11")]
+    before = [list(one.filters) for one in loggers]
+    asyncio.run(failure(lambda c: c.whoami(), lambda request: Reply(200, {"key_id": "K"})))
+    assert [one.filters for one in loggers] == before
+
+
 def test_key_is_nowhere_when_nothing_fails(caplog):
     with caplog.at_level(logging.DEBUG):
         call = lambda c: c.run(BELL, backend="simulator")  # noqa: E731
@@ -160,6 +209,17 @@ class TestKey:
         monkeypatch.setenv("IONQ_API_KEY", " from-environment\n")
         assert ApiKey().header() == "apiKey from-environment"
         assert ApiKey("given").header() == "apiKey given"
+
+    def test_is_masked_in_every_form(self):
+        key = ApiKey('secret/"key"\\0123')
+        for text in (
+            'secret/"key"\\0123',
+            'secret/\\"key\\"\\\\0123',
+            'secret\\/\\"key\\"\\\\0123',
+        ):
+            assert key.scrub(f"<{text}>") == "<[key]>"
+            assert key.scrub_bytes(f"<{text}>".encode()) == b"<[key]>"
+        assert ApiKey("any").scrub_bytes(b'{"many": 1}') == b'{"many": 1}'  # no secret
 
     def test_missing(self, monkeypatch):
         monkeypatch.delenv("IONQ_API_KEY", raising=False)

@@ -6,6 +6,7 @@ Set QJAX_STORM_JOBS=100 for the full size, 2,000 circuits; a run with `-s` print
 import asyncio
 import os
 import time
+from collections import Counter
 
 import numpy as np
 
@@ -17,7 +18,15 @@ from tests.support import oracle
 JOBS = int(os.environ.get("QJAX_STORM_JOBS", "6"))
 CIRCUITS = 20
 
-FAULTS = [  # a fifth of all requests; resets and errors after acceptance lose the answer
+FAULTS = [
+    # So that even a small storm has submissions that are lost before and after acceptance, and one
+    # that was accepted and shows up in the list only a while later.
+    Fault(kind="reset", script=(2, 5), after=True, method="POST", path="/v0.4/jobs"),
+    Fault(kind="status", status=520, script=(3,), method="POST", path="/v0.4/jobs"),
+    Fault(kind="unlisted", seconds=1.0, script=(2,)),
+    Fault(kind="unlisted", seconds=1.0, rate=0.1),
+    # A fifth of all requests; what is answered after it was done loses an answer.
+    Fault(kind="reset", rate=0.03, after=True, method="POST", path="/v0.4/jobs"),
     Fault(kind="status", status=429, retry_after=1, rate=0.03),
     Fault(kind="status", status=500, rate=0.03, after=True),
     Fault(kind="status", status=503, rate=0.02),
@@ -26,9 +35,6 @@ FAULTS = [  # a fifth of all requests; resets and errors after acceptance lose t
     Fault(kind="reset", rate=0.03),
     Fault(kind="html", rate=0.02),
     Fault(kind="truncated", rate=0.02),
-    # So that even a small storm has both kinds of lost submissions.
-    Fault(kind="reset", script=(2,), after=True, method="POST", path="/v0.4/jobs"),
-    Fault(kind="status", status=520, script=(3,), method="POST", path="/v0.4/jobs"),
 ]
 OPTIONS = {
     "timeouts": Timeouts(connect=1, read=1, write=1),
@@ -62,6 +68,22 @@ def run_all(faults, batches):
         return found, seconds, emulator.bill(), emulator.faults.report()
 
 
+def assert_billed_once(bill, batches):
+    """Each circuit of each batch has one line, under one job."""
+    circuits = Counter(line["circuit"] for line in bill)
+    assert set(circuits.values()) == {1} and len(circuits) == JOBS * CIRCUITS
+    jobs = Counter(line["parent_job_id"] for line in bill)
+    assert set(jobs.values()) == {CIRCUITS} and len(jobs) == len(batches)
+
+
+def assert_rough(injected):
+    """At least a quarter of the submissions that went wrong had been accepted."""
+    posts = [f for f in injected if f["method"] == "POST" and f["kind"] != "unlisted"]
+    accepted = [f for f in posts if f["after"] or f["kind"] == "truncated"]
+    assert len(accepted) >= 1 and 4 * len(accepted) >= len(posts) > len(accepted)
+    assert any(f["kind"] == "unlisted" for f in injected)
+
+
 def test_storm():
     angles = np.random.default_rng(0).uniform(0, 2 * np.pi, (JOBS, CIRCUITS, 3))
     batches = [[circuit(one) for one in batch] for batch in angles]
@@ -72,8 +94,12 @@ def test_storm():
             ket = oracle.statevector(3, oracle.from_circuit(one))
             expected = oracle.probabilities(ket)
             np.testing.assert_allclose(outcomes.probability_vector(), expected, atol=1e-5)
-    assert len(bill) == JOBS * CIRCUITS  # one line a circuit that was taken
-    assert report["injected"]
+    assert_billed_once(bill, batches)
+    assert_rough(report["injected"])
     if JOBS >= 100:
         _, calm, _, _ = run_all([], batches)
-        print(f"\n{JOBS * CIRCUITS} circuits: {seconds:.1f} s, {calm:.1f} s without faults")  # noqa: T201
+        posts = sum(f["method"] == "POST" for f in report["injected"])
+        print(  # noqa: T201
+            f"\n{JOBS * CIRCUITS} circuits: {seconds:.1f} s, {calm:.1f} s without faults; "
+            f"{len(report['injected'])} faults, {posts} of them at submissions: {report['counts']}"
+        )

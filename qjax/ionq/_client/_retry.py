@@ -102,7 +102,8 @@ class Caller:
             asked = error.retry_after if isinstance(error, ApiError) else None
             delay = self.backoff.delay(failures, self.clock) + (asked or 0.0)
             logger.info("%s Trying again in %.2f s.", error, delay)
-            await deadline.sleep(delay, f"an answer to {method} {path}; last: {error}")
+            last = str(error).rstrip(".")
+            await deadline.sleep(delay, f"an answer to {method} {path}; last: {last}")
 
     async def _try(
         self,
