@@ -5,6 +5,7 @@ simulation and the test sweep follow from the row.
 """
 
 from collections.abc import Iterable
+from functools import reduce
 from inspect import Parameter as Argument
 from inspect import Signature
 from itertools import combinations
@@ -249,9 +250,11 @@ def Unitary(matrix: ArrayLike, qubits: Any) -> Operation:
     return make_operation(_UNITARY, (), where, data=array)
 
 
-def _exponential(detail: tuple, *angles: Array) -> Array:
-    """exp(-i sum_k a_k P_k) for the words of an exact evolution."""
-    words, _ = detail
+def _evolution(detail: tuple, *angles: Array) -> Array:
+    """exp(-i sum_k a_k P_k) for the words of an evolution, or its product formula."""
+    words, scheme = detail
+    if scheme is not None:
+        return _product_formula(words, scheme, angles)
     size = len(words[0])
     paulis = np.stack(
         [word_matrix(tuple((i, c) for i, c in enumerate(w) if c != "I"), size) for w in words]
@@ -263,7 +266,22 @@ def _exponential(detail: tuple, *angles: Array) -> Array:
     )
 
 
-_EVOLUTION = Gate(name="Evolution", num_targets=None, parameters=None, matrix=_exponential)
+def _product_formula(
+    words: tuple[str, ...], scheme: tuple[int, int], angles: tuple[Array, ...]
+) -> Array:
+    """The product of Pauli rotations that stands for an evolution, the first word acting first."""
+    steps, order = scheme
+    once = [
+        _pauli_rotation(word, angle * (2 / (steps * order)))
+        for word, angle in zip(words, angles, strict=True)
+    ]
+    with jax.default_matmul_precision("highest"):
+        step = reduce(lambda done, turn: turn @ done, once + (once[::-1] if order == 2 else []))
+        complete = jnp.linalg.matrix_power(step, steps)
+    return complete.astype(jnp.result_type(complete.dtype, np.complex64))
+
+
+_EVOLUTION = Gate(name="Evolution", num_targets=None, parameters=None, matrix=_evolution)
 
 _LARGEST_EXACT = 6
 

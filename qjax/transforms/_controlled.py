@@ -87,7 +87,8 @@ def controlled_rz(controls: Qubits, target: int, theta: Number) -> list[Element]
 def relative_x(controls: Qubits, target: int) -> list[Element]:
     """X where all controls are one, times a diagonal: 1, 3, 6, 14 Ising gates.
 
-    The diagonal depends on the order of the controls. Enough wherever it is undone again with only diagonal gates on its qubits in between.
+    The diagonal depends on the order of the controls. Enough wherever it is undone again with only
+    diagonal gates on its qubits in between.
 
     References:
         Maslov, Phys. Rev. A 93, 022311 (2016).

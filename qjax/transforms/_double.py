@@ -23,12 +23,8 @@ def double_angles(values: Any) -> np.ndarray:
 
 
 def double_unitary(matrix: Any) -> np.ndarray:
-    """A matrix in double precision; of a single-precision one the nearest unitary."""
-    array = np.asarray(matrix)
-    doubles = array.astype(complex)
-    if array.dtype not in (np.complex64, np.float32):
-        return doubles
-    left, _, right = np.linalg.svd(doubles)
+    """The unitary in double precision that is nearest to a matrix, which is rounded."""
+    left, _, right = np.linalg.svd(np.asarray(matrix).astype(complex))
     return left @ right
 
 

@@ -105,6 +105,13 @@ def test_trotter_evolution_keeps_its_formula():
         evolution = qj.Evolution(hamiltonian, 0.9, method="trotter", steps=2, order=order)
         circuit = qj.Circuit(3, [evolution, qj.T(0), evolution.inverse()])
         assert_same(unitary(decompose(circuit)), np.asarray(run(circuit)))
+        alone = np.asarray(run(qj.Circuit(3, [evolution])))
+        np.testing.assert_allclose(evolution.matrix, alone, atol=1e-12)
+        np.testing.assert_allclose(evolution.inverse().matrix, alone.conj().T, atol=1e-12)
+        batch = qj.Evolution(
+            hamiltonian, np.array([0.2, 0.9]), method="trotter", steps=2, order=order
+        )
+        np.testing.assert_allclose(batch.matrix[1], alone, atol=1e-12)
 
 
 @pytest.mark.parametrize("is_complex", [False, True])

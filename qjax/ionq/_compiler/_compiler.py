@@ -20,7 +20,7 @@ from qjax.ionq._compiler._passes import (
     write_frames,
 )
 from qjax.ionq._compiler._program import Program
-from qjax.ionq._compiler._verify import verify_program
+from qjax.ionq._compiler._verify import check_verifiable, verify_program
 from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
 
 __all__ = ["IonQNativeCompiler"]
@@ -46,7 +46,8 @@ class IonQNativeCompiler:
         frames: "return", or "emit" to write frames as pulses at the end.
         cutoff: interactions of at most so many turns are left out, each of which changes the state
             by at most 2 sin(pi cutoff / 2) in norm.
-        verify: whether every result is compared with its circuit.
+        verify: whether every result is compared with its circuit, of at most 20 qubits, but for
+            what the cut-off leaves out.
 
     Raises:
         CircuitError: if an option is another.
@@ -121,6 +122,8 @@ class IonQNativeCompiler:
                 f"{self.machine.name} has {self.machine.num_qubits} qubits, but the circuit has "
                 f"{circuit.num_qubits}."
             )
+        if self.verify:
+            check_verifiable(circuit)
         program, places, report = _compiled(self, Source.of(circuit))
         return NativeCircuit(circuit, self.machine, places, program, report)
 
@@ -137,9 +140,8 @@ def _compiled(
     report = []
     for name, run in compiler.passes:
         draft = run(draft)
-        pairs = draft.gates or draft.elements or draft.circuit.structure.steps
-        report.append((name, sum(len(gate.qubits) == 2 for gate in pairs)))
+        report.append((name, draft.num_two_qubit_gates))
     program = Program(circuit.num_qubits, draft.gates, draft.frames, dict(draft.couplings))
     if compiler.verify:
-        verify_program(circuit, program, draft.places)
+        verify_program(circuit, program, draft.places, draft.loss)
     return program, draft.places, tuple(report)

@@ -31,7 +31,7 @@ class NativeCircuit:
             were allowed to change places.
         program: the native gates before the source's angles are put in.
         report: for every pass of the compiler its name and the number of gates on two qubits after
-            it, and of pulses at the end.
+            it.
 
     Example:
         >>> import qjax as qj

@@ -47,6 +47,7 @@ class Draft:
         gates: native gates, at the end.
         frames: per ion the turn that is left to do, at the end.
         couplings: number of a coupling -> its angle in turns, where that is not known.
+        loss: by how much at most what was cut off changes a state, in norm.
     """
 
     circuit: Circuit
@@ -57,6 +58,17 @@ class Draft:
     gates: tuple[NativeGate, ...] = ()
     frames: tuple[Number, ...] = ()
     couplings: tuple[tuple[int, Linear], ...] = ()
+    loss: float = 0.0
+
+    @property
+    def num_two_qubit_gates(self) -> int:
+        """How many gates on two qubits there are after the passes so far."""
+        latest = self.circuit.structure.steps
+        if self.frames:  # one a qubit from the emission on, as are places from the expansion on
+            latest = self.gates
+        elif self.places:
+            latest = self.elements
+        return sum(len(gate.qubits) == 2 for gate in latest)
 
 
 class Pass(NamedTuple):
@@ -115,16 +127,24 @@ def rewrite_pairs(draft: Draft) -> Draft:
 def cut_off(draft: Draft) -> Draft:
     """Leaves out couplings of known angles that are small."""
 
-    def is_small(element: Element) -> bool:
-        if not isinstance(element, Ising) or isinstance(element.angle, Linear):
-            return False
-        turns = element.angle / (2 * np.pi)
-        return abs(turns - round(2 * turns) / 2) <= draft.cutoff
-
     kept: list[Element] = []
+    loss = draft.loss
     for element in draft.elements:
-        kept += _half_turns(element) if is_small(element) else [element]
-    return replace(draft, elements=tuple(kept))
+        rest = _rest(element)
+        if rest <= draft.cutoff:
+            kept += _half_turns(element)
+            loss += 2 * np.sin(np.pi * rest / 2)
+        else:
+            kept.append(element)
+    return replace(draft, elements=tuple(kept), loss=float(loss))
+
+
+def _rest(element: Element) -> float:
+    """Turns of a known coupling but for half turns; infinite for anything else."""
+    if not isinstance(element, Ising) or isinstance(element.angle, Linear):
+        return np.inf
+    turns = element.angle / (2 * np.pi)
+    return abs(turns - round(2 * turns) / 2)
 
 
 def _half_turns(element: Element) -> list[Element]:
