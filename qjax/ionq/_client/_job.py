@@ -29,7 +29,7 @@ __all__ = [
 
 TAG = "qjax_tag"
 QUBITS = "qjax_qubits"
-DEBIASING_FROM = 500  # shots from which the service debiases qis jobs unless told not to
+DEBIASING_FROM = 500  # shots from which the service debiases what it compiles unless told not to
 
 _LARGEST_SHOTS = 1_000_000
 _LARGEST_SEED = 2**31 - 1
@@ -152,7 +152,9 @@ def _check_texts(given: Mapping[str, Any]) -> None:
         if value is None and name in ("name", "session_id", "noise"):
             continue
         if not isinstance(value, str) or not value:
-            raise InvalidJobError(f"Argument `{name}` must be a text, but is {value!r}.")
+            raise InvalidJobError(
+                f"Argument `{name}` must be a text that is not empty, but is {value!r}."
+            )
 
 
 def check_shots(shots: Any) -> int:
