@@ -119,6 +119,20 @@ def test_a_task_that_waits(answer, caplog):
     assert message.startswith(kept if answer is None else refused)
 
 
+def test_a_task_that_fetches_results(caplog):
+    service, fetched = FakeIonQ(polls=0), asyncio.Event()
+
+    def handler(request):
+        if "/results/" not in request.path:
+            return service(request)
+        fetched.set()
+        return Reply(fault="hang")
+
+    run(lambda c: cancelled(c, fetched, cancel_remote=True), handler)
+    (job_id,) = service.jobs
+    assert warnings(caplog) == [f"Job {job_id} is completed, but its results were not fetched."]
+
+
 @pytest.mark.parametrize("place", ["POST", "poll"])
 def test_an_interrupt_of_the_blocking_client_cancels_the_job(place):
     service, interrupted = FakeIonQ(polls=10**9), []

@@ -483,6 +483,17 @@ class TestResults:
         circuit, _ = run(compiled, handler)
         assert circuit.count_operations() == {"GPI2": 1, "ZZ": 1}
 
+    @pytest.mark.parametrize(
+        "output",
+        [{"compilation": 3}, {"compilation": {"compiled_circuits": {"ionq.native.v1": 3}}}],
+    )
+    def test_compiled_circuits_of_the_wrong_shape(self, output):
+        async def compiled(client):
+            return await client.get_compiled(await client.get_job("J"))
+
+        with pytest.raises(ResponseError, match="compilation|result link"):
+            run(compiled, replies(Reply(200, job_json("J", output=output))))
+
     def test_number_of_qubits_must_be_known(self):
         job = job_json("J", stats={})
 

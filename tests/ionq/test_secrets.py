@@ -263,3 +263,6 @@ class TestAddress:
         handler = lambda request: Reply(200, job_json("J"))  # noqa: E731
         _, requests = asyncio.run(failure(lambda c: c.get_job("../whoami?x=1"), handler))
         assert requests[0].path == "/v0.4/jobs/..%2Fwhoami%3Fx%3D1"
+        for name in ("", ".", "..", None, 3):
+            error, requests = asyncio.run(failure(lambda c, name=name: c.get_job(name), handler))
+            assert isinstance(error, ionq.InvalidJobError) and not requests

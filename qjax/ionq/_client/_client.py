@@ -196,6 +196,9 @@ class AsyncIonQClient(JobEndpoints, ResultEndpoints, AccountEndpoints):
             return await self._results(job, until, None, aggregation, return_exceptions)
         except DeadlineError as error:
             late = str(error)
+        except asyncio.CancelledError:
+            logger.warning("Job %s is completed, but its results were not fetched.", job.id)
+            raise
         raise DeadlineError(
             f"{late} Job {job.id} is completed; fetch it with client.get_job({job.id!r}) and pass "
             "it to client.results.",

@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from qjax.ionq._client._pace import Deadline
 from qjax.ionq._client._retry import Caller
+from qjax.ionq._errors import InvalidJobError
 
 __all__ = ["Endpoints", "given", "part"]
 
@@ -31,7 +32,13 @@ class Endpoints:
 
 
 def part(name: str) -> str:
-    """A name as one part of a path."""
+    """A name as one part of a path.
+
+    Raises:
+        InvalidJobError: if it is none, or would lead to another place.
+    """
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        raise InvalidJobError(f"A name or id must be a text that is not empty, but is {name!r}.")
     return quote(name, safe="")
 
 

@@ -121,7 +121,7 @@ class Submitter:
                 raise SubmissionUnknownError(
                     tag, intended, f"{doubt} {waited} It was not sent again."
                 )
-            logger.warning("Job %s was not taken; sending it again.", tag)
+            logger.warning("Job %s did not show up; sending it again.", tag)
         raise SubmissionUnknownError(tag, intended, f"It was sent too often; last: {doubt}")
 
     async def _send_again(
