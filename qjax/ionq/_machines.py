@@ -139,6 +139,8 @@ def find_machine(name: str) -> Machine:
         >>> find_machine("aria-1").num_qubits
         25
     """
-    full = name if name in MACHINES else f"qpu.{name}"
-    check_choice(full if full in MACHINES else name, tuple(MACHINES), name="backend")
-    return MACHINES[full]
+    full = f"qpu.{name}"
+    if full in MACHINES:
+        return MACHINES[full]
+    check_choice(name, tuple(MACHINES), name="name")
+    return MACHINES[name]

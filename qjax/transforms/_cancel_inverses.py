@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from qjax.circuit import Circuit, Gate, Leaf, Reference, Step, Structure
+from qjax.transforms._check import check_circuit
 from qjax.transforms._commute import commute, same_place
 from qjax.transforms._linear import Linear, Number, number_reader
 
@@ -87,6 +88,7 @@ def cancel_inverses(circuit: Circuit) -> Circuit:
         0: ─RZ(0.3)─
         1: ─────────
     """
+    check_circuit(circuit)
     work = _Rewriting(circuit)
     for step in circuit.structure.steps:
         place = work.partner(step)
@@ -125,6 +127,7 @@ def merge_rotations(circuit: Circuit) -> Circuit:
         0: ─RZ(0.7)─●─
         1: ─────────X─
     """
+    check_circuit(circuit)
     work = _Rewriting(circuit)
     for step in circuit.structure.steps:
         assert step.kind is not None

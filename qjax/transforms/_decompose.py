@@ -9,6 +9,7 @@ from qjax.circuit import Circuit, Gate, Leaf, Reference, Step, Structure
 from qjax.transforms._amplitudes import amplitude_angles
 from qjax.transforms._basis import Basis, Placed, as_basis
 from qjax.transforms._blocks import gather
+from qjax.transforms._check import check_circuit
 from qjax.transforms._elements import Local, as_matrix, is_opaque
 from qjax.transforms._expand import expand
 from qjax.transforms._linear import Linear, Number, number_reader
@@ -52,6 +53,7 @@ def decompose(circuit: Circuit, basis: Sequence[str] = ("U", "RZZ")) -> Circuit:
     References:
         Barenco et al., Phys. Rev. A 52, 3457 (1995).
     """
+    check_circuit(circuit)
     target = as_basis(basis)
     rewriting = _Rewriting(circuit)
     read = number_reader(circuit)
@@ -81,6 +83,7 @@ def merge_one_qubit_gates(circuit: Circuit) -> Circuit:
         >>> len(merge_one_qubit_gates(qj.Circuit(1, [qj.H(0), qj.H(0)])))
         0
     """
+    check_circuit(circuit)
     rewriting = _Rewriting(circuit)
     read = number_reader(circuit)
     basis = as_basis(("U", "RZZ"))

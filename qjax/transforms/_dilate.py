@@ -30,6 +30,7 @@ from qjax.circuit import (
 )
 from qjax.errors import CircuitError
 from qjax.linalg import safe_sqrt
+from qjax.transforms._check import check_circuit
 
 __all__ = ["dilate"]
 
@@ -75,6 +76,7 @@ def dilate(circuit: Circuit) -> Circuit:
     References:
         Nielsen and Chuang, Quantum Computation and Quantum Information, section 8.2 and 8.3.
     """
+    check_circuit(circuit)
     steps = circuit.structure.steps
     if not any(isinstance(step.kind, Channel) or step.kind.name == "Measure" for step in steps):
         return circuit

@@ -40,6 +40,8 @@ class Call(NamedTuple):
     matrix: Any = None
 
 
+_REMEDIES = {"ReadoutError": "Leave it out: it changes what is read and not the state."}
+
 Rule = Callable[[Call], list[Element]]
 
 
@@ -75,7 +77,10 @@ def expand(
             "and has no batch axes. Decompose outside of jit, vmap and grad."
         )
     if not isinstance(step.kind, Gate):
-        raise CircuitError(f"{step.name} is not a gate and cannot be decomposed into gates.")
+        remedy = _REMEDIES.get(step.kind.name, "Use qjax.transforms.dilate first.")
+        raise CircuitError(
+            f"{step.name} is not a gate and cannot be decomposed into gates. {remedy}"
+        )
     call = Call(step.kind, step.controls, step.targets, numbers, step.detail, data)
     rule = {**_RULES, **(rules or {})}.get(step.kind.name, _by_matrix)
     elements = rule(call)

@@ -86,6 +86,8 @@ def number_reader(circuit: Circuit) -> Any:
     def read(reference: Reference) -> Number:
         leaf, index, scale, shift = reference
         values = known[leaf]
+        if scale == 0:  # known whatever the value
+            return float(shift)
         if values is None:
             return Linear(shift, {(leaf, index): scale})
         return float(values[index]) * scale + shift

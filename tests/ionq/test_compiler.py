@@ -17,6 +17,7 @@ from qjax.ionq._compiler._compiler import _compiled
 from qjax.ionq._compiler._passes import Draft, Pass
 from qjax.ionq._compiler._program import Program
 from qjax.ionq._compiler._verify import verify_program
+from qjax.transforms import dilate
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import as_circuit, as_operation, random_unitary
@@ -468,6 +469,27 @@ def test_gradients_equal_those_before_compiling(gateset):
     assert np.abs(slope).max() > 0.1
 
 
+@pytest.mark.parametrize("frames", ["return", "emit"])
+def test_batch_axes_that_no_gate_needs(frames):
+    """Turns become frames, and zeros nothing; results keep the axes of the source."""
+    batch = np.array([0.1, 0.2, 0.3])
+    slot = qj.Parameter("t")
+    sources = [
+        qj.Circuit(1, [qj.RZ(batch, 0)]),
+        qj.Circuit(1, [qj.RZ(batch, 0), qj.H(0)]),
+        qj.Circuit(1, [qj.RX(0 * slot + 0.4, 0)]).bind(t=batch),
+        qj.Circuit(1, [qj.RX(0 * slot, 0)]).bind(t=np.ones((2, 1))),
+    ]
+    for source in sources:
+        native = IonQNativeCompiler("zz", frames=frames).compile(source)
+        assert native.circuit.batch_shape == source.batch_shape
+        assert native.frames.shape == (*source.batch_shape, 1)
+        found = qj.expectation(native.circuit, qj.Z(0))
+        expected = qj.expectation(source, qj.Z(0))
+        assert found.shape == expected.shape == source.batch_shape
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
 def test_a_structure_is_compiled_once():
     _compiled.cache_clear()
     compiler = IonQNativeCompiler("zz")
@@ -709,16 +731,26 @@ def test_verification_of_many_qubits():
 @pytest.mark.parametrize(
     ("operations", "message"),
     [
-        ([qj.Measure(0)], "Measure is not a gate and cannot be decomposed"),
-        ([qj.H(0), qj.BitFlip(0.1, 0)], "BitFlip is not a gate"),
-        ([qj.Reset(0)], "Reset is not a gate"),
-        ([qj.ReadoutError(0.1, 0.1, 0)], "ReadoutError is not a gate"),
+        ([qj.Measure(0)], "Measure is not a gate .* Use qjax.transforms.dilate first"),
+        ([qj.H(0), qj.BitFlip(0.1, 0)], "BitFlip is not a gate .* Use qjax.transforms.dilate"),
+        ([qj.Reset(0)], "Reset is not a gate .* Use qjax.transforms.dilate first"),
+        ([qj.ReadoutError(0.1, 0.1, 0)], "ReadoutError is not a gate .* Leave it out"),
         ([qj.Measure(0, "m"), qj.X(1).conditioned("m")], "Measure is not a gate"),
     ],
 )
 def test_what_is_no_gate(operations, message):
     with pytest.raises(CircuitError, match=message):
         IonQNativeCompiler("zz").compile(qj.Circuit(2, operations))
+
+
+def test_the_remedy_for_what_is_no_gate():
+    """Dilated, a measurement that a gate depends on is compiled."""
+    operations = [qj.H(0), qj.Measure(0, "m"), qj.X(1).conditioned("m"), qj.Reset(0)]
+    dilated = dilate(qj.Circuit(2, operations))
+    native = IonQNativeCompiler("zz", verify=True).compile(dilated)
+    np.testing.assert_allclose(
+        qj.probabilities(native.circuit, (0, 1)), [0.5, 0.5, 0, 0], atol=1e-12
+    )
 
 
 def test_matrices_must_be_known():
@@ -734,8 +766,22 @@ def test_matrices_must_be_known():
 
 
 def test_options_are_checked():
-    with pytest.raises(CircuitError, match="Argument `backend` must be one of"):
-        IonQNativeCompiler("sycamore")
+    for wrong in ("sycamore", "ZZ", ["zz"], None):
+        with pytest.raises(CircuitError, match="Argument `gateset` must be one of 'ms', 'zz', 'si"):
+            IonQNativeCompiler(wrong)
+    for wrong in ("sycamore", ["forte-1"]):
+        with pytest.raises(CircuitError, match="Argument `name` must be one of 'simulator', "):
+            find_machine(wrong)
+    with pytest.raises(CircuitError, match="Argument `verify` must be True or False, but is 'yes'"):
+        IonQNativeCompiler("zz", verify="yes")
+    with pytest.raises(CircuitError, match="Argument `circuit` must be a Circuit, but is 'x'"):
+        IonQNativeCompiler("zz").compile("x")
+    native = IonQNativeCompiler("zz").compile(qj.Circuit(1, [qj.H(0)]))
+    for estimate in (native.price, native.duration):
+        with pytest.raises(CircuitError, match="Argument `shots` must be at least 1, but is -5"):
+            estimate(-5)
+        with pytest.raises(CircuitError, match="Argument `shots` must be an integer, but is 1.5"):
+            estimate(1.5)
     with pytest.raises(CircuitError, match="must be 'ms' or 'zz' for simulator"):
         IonQNativeCompiler("simulator")
     with pytest.raises(CircuitError, match="Argument `optimize` must be one of"):

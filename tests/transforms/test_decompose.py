@@ -7,7 +7,13 @@ import pytest
 
 import qjax as qj
 from qjax.errors import CircuitError
-from qjax.transforms import cancel_inverses, decompose, merge_one_qubit_gates, merge_rotations
+from qjax.transforms import (
+    cancel_inverses,
+    decompose,
+    dilate,
+    merge_one_qubit_gates,
+    merge_rotations,
+)
 from tests.support import oracle
 from tests.support.oracle import GATES, Op
 from tests.support.strategies import as_circuit, as_observable, random_unitary
@@ -250,6 +256,30 @@ def test_parameters_are_merged_where_they_can_be_named():
     values = np.array([0.3, -0.8])
     bound = [unitary(c.bind(theta=values)) for c in (shorter, circuit)]
     np.testing.assert_allclose(bound[0], bound[1], atol=1e-13)
+
+
+def test_parameters_times_zero_are_known():
+    """The constant is all that is left, and the parameter can still be bound."""
+    t = qj.Parameter("t")
+    merged = merge_rotations(qj.Circuit(2, [qj.RX(0 * t, 0), qj.RX(0.3, 0), qj.RZ(0 * t, 1)]))
+    assert merged.count_operations() == {"RX": 1}
+    for operation in (qj.RX(0 * t, 0), qj.RZZ(0 * t + 0.3, 0, 1), qj.U(0 * t, t, 0.3, 1)):
+        circuit = qj.Circuit(2, [operation])
+        expected = unitary(circuit.bind(t=0.7))
+        for basis in (("U", "RZZ"), ("RZ", "RY", "CX")):
+            assert_same(unitary(decompose(circuit, basis).bind(t=0.7)), expected)
+        for shorten in (cancel_inverses, merge_rotations, merge_one_qubit_gates):
+            assert_same(unitary(shorten(circuit).bind(t=0.7)), expected)
+
+
+@pytest.mark.parametrize(
+    "transform", [cancel_inverses, decompose, dilate, merge_one_qubit_gates, merge_rotations]
+)
+def test_what_is_no_circuit(transform):
+    with pytest.raises(
+        CircuitError, match="Argument `circuit` must be a Circuit, but is 'x'. Wrap"
+    ):
+        transform("x")
 
 
 def test_passes_on_random_circuits():

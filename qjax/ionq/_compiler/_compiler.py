@@ -22,8 +22,11 @@ from qjax.ionq._compiler._passes import (
 from qjax.ionq._compiler._program import Program
 from qjax.ionq._compiler._verify import check_verifiable, verify_program
 from qjax.ionq._machines import GATESETS, MACHINES, Machine, find_machine
+from qjax.transforms._check import check_circuit
 
 __all__ = ["IonQNativeCompiler"]
+
+_SHORT = tuple(name.removeprefix("qpu.") for name in MACHINES if name.startswith("qpu."))
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,14 @@ class IonQNativeCompiler:
             raise CircuitError(
                 f"Argument `cutoff` must be in [0, 0.25) turns, but is {self.cutoff}."
             )
+        if not isinstance(self.verify, bool):
+            raise CircuitError(f"Argument `verify` must be True or False, but is {self.verify!r}.")
         self.machine  # noqa: B018  raises on an unknown name
 
     @property
     def machine(self) -> Machine:
         """The machine that is compiled for; aria-1 for "ms" and forte-1 for "zz"."""
+        check_choice(self.gateset, (*GATESETS, *MACHINES, *_SHORT), name="gateset")
         if self.gateset in GATESETS:
             return MACHINES["qpu.aria-1" if self.gateset == "ms" else "qpu.forte-1"]
         machine = find_machine(self.gateset)
@@ -114,9 +120,10 @@ class IonQNativeCompiler:
                 and so may amplitudes, but matrices must be known.
 
         Raises:
-            CircuitError: if it holds anything else, has more qubits than the machine, or fails the
-                verification.
+            CircuitError: if it holds anything else, has more qubits than the machine or than can be
+                verified, or fails the verification.
         """
+        check_circuit(circuit)
         if self.gateset not in GATESETS and circuit.num_qubits > self.machine.num_qubits:
             raise CircuitError(
                 f"{self.machine.name} has {self.machine.num_qubits} qubits, but the circuit has "

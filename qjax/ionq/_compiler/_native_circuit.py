@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from qjax._checks import check_positive_int
 from qjax._typing import is_concrete
 from qjax.circuit import Circuit
 from qjax.errors import CircuitError
@@ -22,7 +23,8 @@ class NativeCircuit:
     """A compiled circuit: native gates, then a turn about Z of every qubit, which is not done.
 
     Qubit q of the compiled circuit is read from ion `positions[q]`. Turns about Z do not change
-    what is measured.
+    what is measured. A function under jit cannot return a NativeCircuit, but its `circuit` and
+    `frames`.
 
     Attributes:
         source: the circuit that was compiled.
@@ -59,7 +61,7 @@ class NativeCircuit:
                 values["amplitudes", place] = amplitude_angles(self.source.data[place])
             leaves = {key[0] for key in self.program.unknowns}
             on_host = all(is_concrete(values[leaf]) for leaf in leaves)
-            numbers = self.program.evaluate(values, np if on_host else jnp)
+            numbers = self.program.evaluate(values, np if on_host else jnp, self.source.batch_shape)
             object.__setattr__(self, "_numbers", numbers)
 
     @property
@@ -140,11 +142,21 @@ class NativeCircuit:
         return self.machine.shot_time(*self._counts)
 
     def duration(self, shots: int) -> float:
-        """Predicted seconds of a job."""
+        """Predicted seconds of a job.
+
+        Raises:
+            CircuitError: if `shots` is no positive integer.
+        """
+        check_positive_int(shots, name="shots")
         return self.machine.duration(*self._counts, shots)
 
     def price(self, shots: int, *, mitigated: bool = False) -> float:
-        """Dollars of a job, see `Machine.price`."""
+        """Dollars of a job, see `Machine.price`.
+
+        Raises:
+            CircuitError: if `shots` is no positive integer.
+        """
+        check_positive_int(shots, name="shots")
         return self.machine.price(*self._counts, shots, mitigated=mitigated)
 
     def __repr__(self) -> str:

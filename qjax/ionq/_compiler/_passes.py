@@ -126,7 +126,6 @@ def rewrite_pairs(draft: Draft) -> Draft:
 
 def cut_off(draft: Draft) -> Draft:
     """Leaves out couplings of known angles that are small."""
-
     kept: list[Element] = []
     loss = draft.loss
     for element in draft.elements:

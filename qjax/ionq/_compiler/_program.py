@@ -49,8 +49,8 @@ class Program:
             references = tuple(Reference(0, used + k) for k in range(size))
             steps.append(Step(_KINDS[gate.name], gate.qubits, references=references))
             used += size
-        leaves = (Leaf(used),) if used else ()
-        return Structure(self.num_qubits, tuple(steps), leaves)
+        # Without gates the leaf is empty, but its array still carries the batch axes.
+        return Structure(self.num_qubits, tuple(steps), (Leaf(used),))
 
     @cached_property
     def _outputs(self) -> list[Number]:
@@ -76,15 +76,22 @@ class Program:
     def _forms(self) -> "_Forms":
         return _Forms(self._outputs, dict(self.couplings))
 
-    def evaluate(self, values: Mapping[Hashable, Any], xp: Any = jnp) -> tuple[Circuit, Any]:
+    def evaluate(
+        self,
+        values: Mapping[Hashable, Any],
+        xp: Any = jnp,
+        batch_shape: tuple[int, ...] = (),
+    ) -> tuple[Circuit, Any]:
         """The native circuit and the frames for given angles.
 
         Args:
             values: array (..., size) of every leaf that the unknowns name.
             xp: jax.numpy, or numpy to stay on the host in double precision.
+            batch_shape: what the batch axes of the values broadcast to, or more axes than they
+                have, where values that the gates do not need have them.
 
         Returns:
-            The circuit, and the frames (..., num_qubits) in turns.
+            The circuit, and the frames (..., num_qubits) in turns, both with these axes.
         """
         if self._forms.unknowns:
             numbers = self._forms.evaluate(values, xp)
@@ -92,9 +99,10 @@ class Program:
         else:
             known = np.array([n for n in self._outputs if isinstance(n, float)])
             numbers = known - np.where(self._is_phase, np.round(known), 0)
+        numbers = xp.broadcast_to(numbers, (*batch_shape, numbers.shape[-1]))
         size = numbers.shape[-1] - len(self.frames)
-        params = (numbers[..., :size],) if size else ()
-        return Circuit.from_structure(self.structure, params), numbers[..., size:]
+        circuit = Circuit.from_structure(self.structure, (numbers[..., :size],))
+        return circuit, numbers[..., size:]
 
 
 class _Forms:
