@@ -5,12 +5,13 @@ more states than shots, and outcomes take no qubits.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 
 from qjax.circuit import Circuit, Gate, Operation
 from qjax.errors import QjaxError
-from qjax.ionq.emulator._fuse import Local, local_unitaries
+from qjax.ionq.emulator._fuse import Local, fuse, local_unitaries
 from qjax.observables import PAULI_MATRICES
 
 __all__ = ["branch_shots"]
@@ -43,17 +44,30 @@ def branch_shots(
             f"shot, which would take too long for {shots} shots of {len(operations)} operations "
             f"on {size} qubits. Ask for fewer shots, or use fewer qubits."
         )
-    gates = [o for o in operations if isinstance(o.kind, Gate)]
-    maps = list(local_unitaries(gates))
+    steps = _steps(operations)
     together = max(1, _TOGETHER >> size)
     parts: list[_Branches] = []
     for first in range(0, shots, together):
         part = _Branches(size, min(together, shots - first), rng)
-        part.run(operations, maps)
+        part.run(steps)
         parts.append(part)
     names = parts[0].outcomes
     outcomes = {name: np.concatenate([part.outcomes[name] for part in parts]) for name in names}
     return np.concatenate([part.draw() for part in parts]), outcomes
+
+
+def _steps(operations: Sequence[Operation]) -> list[Operation | Local]:
+    """The operations, with gates that nothing conditions gathered into blocks."""
+    maps = local_unitaries([o for o in operations if _is_plain(o)])
+    steps: list[Operation | Local] = []
+    for plain, run in groupby(operations, key=_is_plain):
+        members = list(run)
+        steps += fuse([next(maps) for _ in members], 2) if plain else members
+    return steps
+
+
+def _is_plain(operation: Operation) -> bool:
+    return isinstance(operation.kind, Gate) and not operation.conditions
 
 
 class _Branches:
@@ -72,12 +86,16 @@ class _Branches:
         self.outcomes: dict[str, np.ndarray] = {}
         self.rng = rng
 
-    def run(self, operations: Sequence[Operation], maps: Sequence[Local]) -> None:
-        """Does all operations; `maps` are those of the gates."""
-        remaining = iter(maps)
-        for operation in operations:
-            if isinstance(operation.kind, Gate):
-                self._gate(operation, next(remaining))
+    def run(self, steps: Sequence[Operation | Local]) -> None:
+        """Does all steps."""
+        for operation in steps:
+            if isinstance(operation, Local):
+                if operation.whole is None:
+                    self._apply(operation.matrix, operation.qubits)
+                else:
+                    self._gate(operation.whole)
+            elif isinstance(operation.kind, Gate):
+                self._gate(operation)
             elif operation.name == "Measure":
                 bits = self._measure(operation, operation.targets[0])
                 if operation.detail[0] is not None:
@@ -110,34 +128,33 @@ class _Branches:
         self.states = self.states[found[:, 0]]
         return found[:, 1]
 
-    def _gate(self, operation: Operation, local: Local) -> None:
-        if local.whole is None:
-            matrix, targets, controls = local.matrix, local.qubits, ()
-        else:
-            matrix = np.asarray(operation.matrix, complex)
-            targets, controls = operation.targets, operation.controls
+    def _gate(self, operation: Operation) -> None:
+        matrix = np.asarray(operation.matrix, complex)
         # All shots of a branch had the same outcomes, so one of them speaks for all.
         _, speakers = np.unique(self.branch, return_index=True)
-        self._apply(matrix, targets, self._fulfilled(operation)[speakers], controls)
+        chosen = self._fulfilled(operation)[speakers]
+        self._apply(matrix, operation.targets, chosen, operation.controls)
 
     def _apply(
         self,
         matrix: np.ndarray,
         targets: Sequence[int],
-        chosen: np.ndarray,
+        chosen: np.ndarray | None = None,
         controls: Sequence[int] = (),
     ) -> None:
-        """Applies a matrix in the chosen branches, where the controls are 1."""
+        """Applies a matrix in the chosen branches, or in all, where the controls are 1."""
         place: list[slice | int] = [slice(None)] * (self.states.ndim - 1)
         for control in controls:
             place[control] = 1
         axes = [1 + t - sum(control < t for control in controls) for t in targets]
         front = range(1, 1 + len(axes))
-        part = np.moveaxis(self.states[chosen][:, *place], axes, front)
+        whole = chosen is None or bool(chosen.all())
+        states = self.states if whole else self.states[chosen]
+        part = np.moveaxis(states[:, *place], axes, front)
         done = matrix @ part.reshape(len(part), len(matrix), -1)
-        states = self.states[chosen]
         states[:, *place] = np.moveaxis(done.reshape(part.shape), front, axes)
-        self.states[chosen] = states
+        if not whole:
+            self.states[chosen] = states
 
     def _measure(self, operation: Operation, qubit: int, *, clear: bool = False) -> np.ndarray:
         """The outcome of a qubit per shot, which it has from then on, unless it is cleared."""
