@@ -17,7 +17,7 @@ __all__ = ["cancel_inverses", "merge_rotations"]
 _TOLERANCE = 1e-12
 
 
-class _Rewriting:
+class _Shortening:
     """The steps that are left, those of each qubit, and their numbers."""
 
     def __init__(self, circuit: Circuit):
@@ -89,7 +89,7 @@ def cancel_inverses(circuit: Circuit) -> Circuit:
         1: ─────────
     """
     check_circuit(circuit)
-    work = _Rewriting(circuit)
+    work = _Shortening(circuit)
     for step in circuit.structure.steps:
         place = work.partner(step)
         if place is not None and _undoes(
@@ -128,7 +128,7 @@ def merge_rotations(circuit: Circuit) -> Circuit:
         1: ─────────X─
     """
     check_circuit(circuit)
-    work = _Rewriting(circuit)
+    work = _Shortening(circuit)
     for step in circuit.structure.steps:
         assert step.kind is not None
         place = work.partner(step) if getattr(step.kind, "rotation", False) else None
@@ -147,7 +147,7 @@ def _sum(numbers: tuple, others: tuple) -> tuple[Number, ...] | None:
     return total if named else None
 
 
-def _rebuilt(work: _Rewriting) -> Circuit:
+def _rebuilt(work: _Shortening) -> Circuit:
     """The circuit with changed numbers: known ones that changed go to a new array."""
     structure = work.circuit.structure
     constants: list[float] = []

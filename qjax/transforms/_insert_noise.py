@@ -24,6 +24,7 @@ from qjax.circuit import (
     is_gate_name,
 )
 from qjax.errors import CircuitError
+from qjax.transforms._check import check_circuit
 
 __all__ = ["NoiseModel", "insert_noise"]
 
@@ -173,6 +174,7 @@ def insert_noise(circuit: Circuit, model: NoiseModel) -> Circuit:
         >>> float(qj.expectation(qj.insert_noise(qj.Circuit(1, [qj.X(0)]), model), qj.Z(0)))
         0.0
     """
+    check_circuit(circuit)
     insertion = _Insertion(circuit)
     for step in circuit.structure.steps:
         insertion.steps.append(step)

@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from itertools import permutations
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -766,6 +767,7 @@ def test_matrices_must_be_known():
 
 
 def test_options_are_checked():
+    wrong: Any
     for wrong in ("sycamore", "ZZ", ["zz"], None):
         with pytest.raises(CircuitError, match="Argument `gateset` must be one of 'ms', 'zz', 'si"):
             IonQNativeCompiler(wrong)
@@ -773,15 +775,15 @@ def test_options_are_checked():
         with pytest.raises(CircuitError, match="Argument `name` must be one of 'simulator', "):
             find_machine(wrong)
     with pytest.raises(CircuitError, match="Argument `verify` must be True or False, but is 'yes'"):
-        IonQNativeCompiler("zz", verify="yes")
+        IonQNativeCompiler("zz", verify=cast(Any, "yes"))
     with pytest.raises(CircuitError, match="Argument `circuit` must be a Circuit, but is 'x'"):
-        IonQNativeCompiler("zz").compile("x")
+        IonQNativeCompiler("zz").compile(cast(Any, "x"))
     native = IonQNativeCompiler("zz").compile(qj.Circuit(1, [qj.H(0)]))
     for estimate in (native.price, native.duration):
         with pytest.raises(CircuitError, match="Argument `shots` must be at least 1, but is -5"):
             estimate(-5)
         with pytest.raises(CircuitError, match="Argument `shots` must be an integer, but is 1.5"):
-            estimate(1.5)
+            estimate(cast(Any, 1.5))
     with pytest.raises(CircuitError, match="must be 'ms' or 'zz' for simulator"):
         IonQNativeCompiler("simulator")
     with pytest.raises(CircuitError, match="Argument `optimize` must be one of"):

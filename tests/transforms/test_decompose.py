@@ -8,9 +8,11 @@ import pytest
 import qjax as qj
 from qjax.errors import CircuitError
 from qjax.transforms import (
+    NoiseModel,
     cancel_inverses,
     decompose,
     dilate,
+    insert_noise,
     merge_one_qubit_gates,
     merge_rotations,
 )
@@ -273,7 +275,15 @@ def test_parameters_times_zero_are_known():
 
 
 @pytest.mark.parametrize(
-    "transform", [cancel_inverses, decompose, dilate, merge_one_qubit_gates, merge_rotations]
+    "transform",
+    [
+        cancel_inverses,
+        decompose,
+        dilate,
+        merge_one_qubit_gates,
+        merge_rotations,
+        lambda circuit: insert_noise(circuit, NoiseModel()),
+    ],
 )
 def test_what_is_no_circuit(transform):
     with pytest.raises(

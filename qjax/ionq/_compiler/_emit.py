@@ -10,11 +10,11 @@ import numpy as np
 
 from qjax.ionq._compiler._parity import Parity
 from qjax.ionq._compiler._wires import is_flip, is_turn, pulses
+from qjax.linalg import zyz_angles
 from qjax.transforms._linear import Number
+from qjax.transforms._matrices import X
 
 __all__ = ["Emitter", "NativeGate"]
-
-_X = np.array([[0, 1], [1, 0]], complex)
 
 
 class NativeGate(NamedTuple):
@@ -42,9 +42,9 @@ class Emitter:
     def unit(self, qubit: int, matrix: np.ndarray, before: Parity, after: Parity) -> None:
         """A known matrix, with a flip before it and one after it."""
         if before.known:
-            matrix = matrix @ _X
+            matrix = matrix @ X
         if after.known:
-            matrix = _X @ matrix
+            matrix = X @ matrix
         before, after = Parity(False, before.bits), Parity(False, after.bits)
         if before == after and is_turn(matrix):
             self.turn(qubit, before.signed(_turns(matrix[1, 1] / matrix[0, 0])))
@@ -59,7 +59,7 @@ class Emitter:
 
         A flip passes RX(pi/2), negates turns, and X RX(pi/2) = RZ(pi) RX(pi/2) RZ(-pi).
         """
-        theta, phi, lam = _angles(matrix)
+        theta, phi, lam = (angle / (2 * np.pi) for angle in zyz_angles(matrix)[:3])
         first, last = lam, phi + 0.5
         if pulses(matrix) == 1 and not is_flip(matrix):
             first, last = lam - 0.25, phi + 0.25
@@ -85,20 +85,3 @@ class Emitter:
 
 def _turns(ratio: complex) -> float:
     return float(np.angle(ratio)) / (2 * np.pi)
-
-
-def _angles(matrix: np.ndarray) -> tuple[float, float, float]:
-    """theta, phi, lam in turns, of the gate U.
-
-    Of the sum and the difference of phi and lam, the one that matters more is read from the larger
-    entries.
-    """
-    a, b, c, d = matrix.ravel()
-    theta = 2 * np.arctan2(abs(c), abs(a)) / (2 * np.pi)
-    if abs(c) < 1e-15:
-        return float(theta), _turns(d / a), 0.0
-    if abs(a) < 1e-15:
-        return float(theta), _turns(-c / b), 0.0
-    phi = _turns(c / a)
-    lam = _turns(d / a) - phi if abs(a) > abs(c) else phi - _turns(-c / b)
-    return float(theta), phi, lam

@@ -15,7 +15,7 @@ import numpy as np
 from qjax.ionq._compiler._emit import Emitter
 from qjax.ionq._compiler._parity import ZERO
 from qjax.ionq._compiler._reduce import reduce_angle
-from qjax.ionq._compiler._wires import TOLERANCE, Wires, is_flip, is_turn, turn_matrix
+from qjax.ionq._compiler._wires import Wires, column_pulses, is_flip, is_turn, turn_matrix
 from qjax.transforms._matrices import EYE, H, Z
 
 __all__ = ["choose_turns", "emit_ms"]
@@ -114,7 +114,9 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
     for position, coupling in enumerate(is_coupling):
         a, b, c, d = entries[position + 1]
         if not coupling:
-            costs = [choice.cost + _pulses(*k) for choice, k in zip(choices, columns, strict=True)]
+            costs = [
+                choice.cost + column_pulses(*k) for choice, k in zip(choices, columns, strict=True)
+            ]
             choices = [x._replace(cost=cost) for x, cost in zip(choices, costs, strict=True)]
             choices = [min(choices, key=_cost)]
             columns = [(a, c)]
@@ -124,7 +126,7 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
         for choice, (low, high) in zip(choices, columns, strict=True):
             for angle in (*_behind(low, high), *ahead):
                 turned = cmath.exp(1j * angle) * high
-                cost = choice.cost + _pulses((low + turned) * _HALF, (low - turned) * _HALF)
+                cost = choice.cost + column_pulses((low + turned) * _HALF, (low - turned) * _HALF)
                 key = round(angle % (2 * np.pi) / _KEPT)
                 if key not in found or cost < found[key].cost:
                     found[key] = _Choice(cost, angle, choice, position)
@@ -134,21 +136,13 @@ def choose_turns(matrices: list[np.ndarray], is_coupling: list[bool]) -> dict[in
             up = cmath.exp(0.5j * choice.angle) * _HALF
             columns.append((a * up + b * up.conjugate(), c * up + d * up.conjugate()))
     last = min(
-        zip(choices, columns, strict=True), key=lambda pair: pair[0].cost + _pulses(*pair[1])
+        zip(choices, columns, strict=True), key=lambda pair: pair[0].cost + column_pulses(*pair[1])
     )[0]
     turns: dict[int, float] = {}
     while last.before is not None:
         turns[last.position] = last.angle / (2 * np.pi)
         last = last.before
     return turns
-
-
-def _pulses(low: complex, high: complex) -> int:
-    """As `pulses`, from the first column."""
-    size = abs(low)
-    if abs(high) < TOLERANCE:
-        return 0
-    return 1 if size < TOLERANCE or abs(size - _HALF) < TOLERANCE else 2
 
 
 def _with_opposite(angles: Iterable[float]) -> list[float]:

@@ -15,10 +15,9 @@ from qjax.ionq._compiler._parity import ZERO, Parities, Parity
 from qjax.ionq._compiler._reduce import Reduced, reduce_angle
 from qjax.ionq._compiler._wires import Wires, is_flip, pulses
 from qjax.transforms._linear import Number
+from qjax.transforms._matrices import EYE
 
 __all__ = ["emit_zz"]
-
-_EYE = np.eye(2, dtype=complex)
 
 
 class _Frame(NamedTuple):
@@ -107,7 +106,7 @@ class _Planner:
             next(reader)
             frame = self.frames[qubit]
             if not self.parities.relate(frame.variable, 0, frame.offset):
-                self.items[qubit].append(_Unit(_EYE, frame, _START))
+                self.items[qubit].append(_Unit(EYE, frame, _START))
 
     def _read(self, qubit: int) -> Iterator[int]:
         """Takes in what a qubit does; stops at every coupling, and at the end."""
@@ -138,6 +137,6 @@ class _Planner:
         if self.parities.relate(first.variable, second.variable, difference):
             return
         turned = _Frame(self.parities.new(), ZERO)
-        self.items[qubits[0]].append(_Unit(_EYE, first, turned))
+        self.items[qubits[0]].append(_Unit(EYE, first, turned))
         self.frames[qubits[0]] = turned
         self.parities.relate(turned.variable, second.variable, second.offset ^ negative)

@@ -4,6 +4,7 @@ Each qubit is a list of items: known matrices alternate with separators, which a
 angles and couplings. A known matrix matters only up to turns on both sides, because those are free.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ __all__ = [
     "Coupling",
     "Wires",
     "as_wires",
+    "column_pulses",
     "is_flip",
     "is_turn",
     "pulses",
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-11
+_HALF = math.sqrt(0.5)
 
 
 class Coupling(NamedTuple):
@@ -52,10 +55,15 @@ class Wires:
 
 def pulses(matrix: np.ndarray) -> int:
     """How many pulses a matrix needs, up to turns on both sides: 0, 1 or 2."""
-    size = abs(matrix[0, 0])
-    if abs(matrix[1, 0]) < TOLERANCE:
+    return column_pulses(matrix[0, 0], matrix[1, 0])
+
+
+def column_pulses(low: complex, high: complex) -> int:
+    """The same from the first column alone, on which it depends."""
+    size = abs(low)
+    if abs(high) < TOLERANCE:
         return 0
-    return 1 if size < TOLERANCE or abs(size - np.sqrt(0.5)) < TOLERANCE else 2
+    return 1 if size < TOLERANCE or abs(size - _HALF) < TOLERANCE else 2
 
 
 def is_turn(matrix: np.ndarray) -> bool:
