@@ -240,10 +240,8 @@ def verdicts(
     more = more_than_the_better(found["exact"], found)
     if peers := [name for name in PEERS if found.get(name)]:
         held = f"more on {', '.join(more)}" if more else "no more on any circuit"
-        said.append(
-            f'With optimize="exact", two-qubit gates beside the better of {" and ".join(peers)}: '
-            f"{held}."
-        )
+        best = f"the better of {' and '.join(peers)}" if len(peers) > 1 else peers[0]
+        said.append(f'With optimize="exact", two-qubit gates beside {best}: {held}.')
     missed += [f"{r}: more two-qubit gates than a peer with optimize='exact'" for r in more]
     worst = max(r.error for name in ("qjax", "exact") for r in found[name].values())
     errors = [f"qjax {worst:.1g}"]
