@@ -133,6 +133,15 @@ def test_a_task_that_fetches_results(caplog):
     assert warnings(caplog) == [f"Job {job_id} is completed, but its results were not fetched."]
 
 
+@pytest.fixture
+def interruptible():
+    """Interrupts raise, also where the shell that started the tests ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("place", ["POST", "poll"])
 def test_an_interrupt_of_the_blocking_client_cancels_the_job(place):
     service, interrupted = FakeIonQ(polls=10**9), []
