@@ -47,6 +47,11 @@ def circuit_to_payload(circuit: Circuit, gateset: str = "qis") -> dict[str, Any]
     """
     if gateset not in JOB_GATESETS:
         raise PayloadError(f"Argument `gateset` must be 'qis' or 'native', but is {gateset!r}.")
+    if not isinstance(circuit, Circuit):
+        raise PayloadError(
+            f"Argument `circuit` must be a Circuit, but is of type {type(circuit).__name__}. "
+            "Of a NativeCircuit, pass `.circuit`."
+        )
     values = _known_numbers(circuit)
     write = write_qis if gateset == "qis" else _write_native
     gates: list[Wire] = []

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qjax as qj
-from qjax.ionq import PayloadError, circuit_from_payload, circuit_to_payload
+from qjax.ionq import (
+    IonQNativeCompiler,
+    PayloadError,
+    circuit_from_payload,
+    circuit_to_payload,
+)
 from qjax.ionq._native import GPI, GPI2, MS, ZZ
 from tests.support import oracle
 
@@ -323,3 +328,9 @@ BAD = [
 def test_bad_json(payload, text):
     with pytest.raises(PayloadError, match=re.escape(text)):
         circuit_from_payload(payload)
+
+
+def test_only_circuits_are_written():
+    native = IonQNativeCompiler("zz").compile(qj.Circuit(1, [qj.H(0)]))
+    with pytest.raises(PayloadError, match=re.escape("Of a NativeCircuit, pass `.circuit`.")):
+        circuit_to_payload(native)  # type: ignore[arg-type]
