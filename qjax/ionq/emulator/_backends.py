@@ -1,6 +1,6 @@
 """The endpoints of machines and their characterisations.
 
-Sizes, gates and prices are published; what is not is said to be a placeholder below.
+A characterisation says what the emulator computes with, not how the real machine fares today.
 """
 
 from itertools import combinations
@@ -14,6 +14,7 @@ from qjax.ionq._machines import MACHINES, Machine
 from qjax.ionq.emulator._clock import timestamp
 from qjax.ionq.emulator._errors import HttpError
 from qjax.ionq.emulator._ids import new_id
+from qjax.ionq.emulator._read import as_rated
 from qjax.ionq.emulator._requests import emulator_of, integer_of, reply
 from qjax.ionq.emulator._validation import NOISE_NAMES
 from qjax.ionq.emulator._views import BASE
@@ -27,9 +28,9 @@ _QIS_GATES = (
     "x", "y", "z", "h", "s", "si", "t", "ti", "v", "vi", "rx", "ry", "rz", "cnot", "swap", "xx",
     "yy", "zz", "not", "pauliexp",
 )  # fmt: skip
-# Placeholders: no record of Forte was found, and those of Aria are round numbers.
-_SPAM, _READOUT, _RESET, _T1, _T2 = 0.9962, 0.0003, 0.00002, 100.0, 1.0
-_RATES = (0.00026667, 0.00494933)  # of machines that publish none: Forte's
+# The emulator's noise is that of the gates: preparation and readout have no error and take no time.
+# It has no relaxation either; the times are those of the example in IonQ's API document.
+_SPAM, _READOUT, _RESET, _T1, _T2 = 1.0, 0.0, 0.0, 10.0, 1.0
 
 
 def _day(now: float) -> float:
@@ -63,7 +64,9 @@ def _backend(machine: Machine, now: float) -> dict[str, Any]:
 
 
 def _characterization(machine: Machine, day: float) -> dict[str, Any]:
-    one, two = machine.depolarizing or _RATES
+    rates = as_rated(machine).depolarizing
+    assert rates is not None
+    one, two = rates
     return {
         "id": _characterization_id(machine, day),
         "backend": machine.name,

@@ -13,7 +13,7 @@ from qjax.ionq.emulator._errors import JobError
 from qjax.ionq.emulator._simulate import Registers, precision
 from qjax.qasm import parse_program
 
-__all__ = ["Target", "Task", "read_task", "target_of"]
+__all__ = ["Target", "Task", "as_rated", "read_task", "target_of"]
 
 _MOST_GATES = 150_000
 # Which machine each noise model stands for, and how many qubits it takes.
@@ -58,6 +58,14 @@ class Task:
     registers: Registers | None
 
 
+def as_rated(machine: Machine) -> Machine:
+    """The machine by whose error rates a machine is simulated.
+
+    The rates of Forte Enterprise are not published; it is taken to be as good as Forte.
+    """
+    return MACHINES["qpu.forte-1"] if machine.depolarizing is None else machine
+
+
 def target_of(body: Mapping[str, Any]) -> Target:
     """Where a job runs, by its backend and noise.
 
@@ -66,8 +74,7 @@ def target_of(body: Mapping[str, Any]) -> Target:
     """
     machine = MACHINES[body["backend"]]
     if machine.name != "simulator":
-        # The rates of Forte Enterprise are not published; it is taken to be as good as Forte.
-        known = "forte-1" if machine.depolarizing is None else machine.name.removeprefix("qpu.")
+        known = as_rated(machine).name.removeprefix("qpu.")
         kind = machine.gatesets[0]
         return Target(machine, kind, known, machine.num_qubits, machine.gatesets)
     model = (body["noise"] or {}).get("model", "ideal")

@@ -213,6 +213,11 @@ class TestMachines:
         assert record["id"] == newest and record == call.get(f"{path}/{newest}")
         assert len(record["connectivity"]) == 36 * 35 // 2
         assert record["timing"]["1q"] == 130e-6
+        fidelity = {name: entry["median"] for name, entry in record["fidelity"].items()}
+        # a pure state keeps 1 - r + r/d under rho -> (1 - r) rho + r I/d
+        assert fidelity["1q"] == pytest.approx(1 - 0.00026667 / 2, abs=1e-6)
+        assert fidelity["2q"] == pytest.approx(1 - 0.00494933 * 3 / 4, abs=1e-6)
+        assert fidelity["spam"] == 1
         second = call.get(path, params={"limit": 3, "page": 2})["characterizations"]
         assert second[0]["date"] < page["characterizations"][-1]["date"]
         since = call.get(path, params={"start": "2026-01-01"})["characterizations"]
