@@ -11,7 +11,7 @@ from starlette.routing import Route
 from qjax.ionq._machines import MACHINES
 from qjax.ionq.emulator._clock import timestamp
 from qjax.ionq.emulator._errors import HttpError
-from qjax.ionq.emulator._requests import check_key, decimal, emulator_of, json_body, reply
+from qjax.ionq.emulator._requests import decimal, emulator_of, json_body, reply
 from qjax.ionq.emulator._validation import TYPES
 from qjax.ionq.emulator._views import ACCOUNT, BASE
 
@@ -27,14 +27,12 @@ _PERIODS: dict[str, Callable[[datetime], str]] = {
 
 async def whoami(request: Request) -> Response:
     """GET /whoami."""
-    check_key(request)
     key = {"key_id": ACCOUNT["key"], "key_name": "Emulator", "project_id": ACCOUNT["project"]}
     return reply(key)
 
 
 async def projects(request: Request) -> Response:
     """GET /projects."""
-    check_key(request)
     spent = sum(entry["amount"] for entry in emulator_of(request).bill())
     project = {
         "id": ACCOUNT["project"],
@@ -59,7 +57,6 @@ def _number(query: Any, key: str) -> int:
 
 async def estimate(request: Request) -> Response:
     """GET /jobs/estimate; the answer has the fields of both generations."""
-    check_key(request)
     query = request.query_params
     machine = MACHINES.get(query.get("backend", ""))
     if machine is None:
@@ -108,7 +105,6 @@ def _group(entry: dict[str, Any], by: str) -> tuple[str, str]:
 
 async def usage(request: Request) -> Response:
     """GET /organizations/{organization}/usage."""
-    check_key(request)
     if request.path_params["organization"] not in ("self", ACCOUNT["organization"]):
         raise HttpError(403)
     query = request.query_params
@@ -163,7 +159,6 @@ def _totals(entries: list[dict[str, Any]]) -> dict[str, Any]:
 
 async def create_session(request: Request) -> Response:
     """POST /sessions."""
-    check_key(request)
     emulator = emulator_of(request)
     body = await json_body(request)
     return reply(emulator.sessions.create(body, emulator.make_id()), 201)
@@ -171,7 +166,6 @@ async def create_session(request: Request) -> Response:
 
 async def list_sessions(request: Request) -> Response:
     """GET /sessions."""
-    check_key(request)
     active = {"true": True, "false": False}.get(request.query_params.get("active", "").lower())
     found = emulator_of(request).sessions.all(active)
     return reply({"organization_id": ACCOUNT["organization"], "sessions": found})
@@ -179,13 +173,11 @@ async def list_sessions(request: Request) -> Response:
 
 async def show_session(request: Request) -> Response:
     """GET /sessions/{id}."""
-    check_key(request)
     return reply(emulator_of(request).sessions.view(request.path_params["id"]))
 
 
 async def end_session(request: Request) -> Response:
     """POST /sessions/{id}/end."""
-    check_key(request)
     return reply(emulator_of(request).sessions.end(request.path_params["id"]))
 
 

@@ -17,7 +17,7 @@ from qjax.ionq.emulator._emulator import Emulator
 from qjax.ionq.emulator._errors import HttpError
 from qjax.ionq.emulator._faults import Fault
 from qjax.ionq.emulator._injection import Injection
-from qjax.ionq.emulator._requests import emulator_of, json_body, reply
+from qjax.ionq.emulator._requests import emulator_of, json_body, reply, with_key
 
 __all__ = ["emulator_app"]
 
@@ -47,7 +47,8 @@ def emulator_app(emulator: Emulator) -> ASGIApp:
         ...     asyncio.run(ask(emulator))["qubits"]
         29
     """
-    routes = [*_account.ROUTES, *_jobs.ROUTES, *_backends.ROUTES, *_OWN]
+    keyed = [with_key(route) for route in (*_account.ROUTES, *_jobs.ROUTES)]
+    routes = [*keyed, *_backends.ROUTES, *_OWN]
     handlers: Any = {HttpError: _refused, HTTPException: _unknown}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.state.emulator = emulator

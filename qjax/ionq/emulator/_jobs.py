@@ -15,7 +15,6 @@ from qjax.ionq.emulator._ids import artifact_id
 from qjax.ionq.emulator._job import Job
 from qjax.ionq.emulator._qasm_text import native_program
 from qjax.ionq.emulator._requests import (
-    check_key,
     decimal,
     emulator_of,
     integer_of,
@@ -32,7 +31,6 @@ _MODES = ("average", "voting", "dnl")
 
 async def create(request: Request) -> Response:
     """POST /jobs."""
-    check_key(request)
     emulator = emulator_of(request)
     body = await json_body(request)
     hidden, failed = (request.scope.get(f"qjax.{kind}") for kind in ("unlisted", "failed"))
@@ -50,14 +48,12 @@ def _created(job: Job) -> dict[str, Any]:
 
 async def show(request: Request) -> Response:
     """GET /jobs/{id}."""
-    check_key(request)
     emulator = emulator_of(request)
     return reply(emulator.view(emulator.find(request.path_params["id"])))
 
 
 async def list_jobs(request: Request) -> Response:
     """GET /jobs; cirq-ionq sends its limit in a body."""
-    check_key(request)
     emulator, query = emulator_of(request), request.query_params
     body = await json_body(request, default={})
     limit = query.get("limit")
@@ -112,7 +108,6 @@ def _filter(emulator: Emulator, query: QueryParams) -> Callable[[Job], bool]:
 
 async def cancel(request: Request) -> Response:
     """PUT /jobs/{id}/status/cancel."""
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     emulator.cancel(job)
@@ -121,7 +116,6 @@ async def cancel(request: Request) -> Response:
 
 async def delete(request: Request) -> Response:
     """DELETE /jobs/{id}."""
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     emulator.delete(job)
@@ -130,7 +124,6 @@ async def delete(request: Request) -> Response:
 
 async def _many(request: Request) -> list[Job]:
     """The jobs that a body lists."""
-    check_key(request)
     body = await json_body(request)
     ids = body.get("ids") if isinstance(body, dict) else None
     if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
@@ -156,7 +149,6 @@ async def delete_many(request: Request) -> Response:
 
 async def clone(request: Request) -> Response:
     """POST /jobs/{id}/clone."""
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     changes = await json_body(request, default={})
@@ -167,7 +159,6 @@ async def clone(request: Request) -> Response:
 
 async def cost(request: Request) -> Response:
     """GET /jobs/{id}/cost."""
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     estimate, final = emulator.cost(job)
@@ -189,7 +180,6 @@ def _finished(request: Request) -> Job:
     Raises:
         HttpError: of status 404, if it is not completed or was a dry run.
     """
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     if emulator.status(job) != "completed" or job.dry_run:
@@ -229,7 +219,6 @@ async def aggregated(request: Request) -> Response:
 
 async def artifact(request: Request) -> Response:
     """GET /jobs/{id}/artifacts/{artifact}."""
-    check_key(request)
     emulator = emulator_of(request)
     job = emulator.find(request.path_params["id"])
     name = request.path_params["artifact"]
@@ -264,7 +253,6 @@ async def variant(request: Request) -> Response:
 
 async def session_jobs(request: Request) -> Response:
     """GET /sessions/{id}/jobs."""
-    check_key(request)
     emulator = emulator_of(request)
     session_id = request.path_params["id"]
     emulator.sessions.view(session_id)

@@ -1,15 +1,16 @@
-"""What endpoints share: the body of a request, its key, and the answers."""
+"""What endpoints share: the key and the body of a request, and the answers."""
 
 import json
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from qjax.ionq.emulator._emulator import Emulator
 from qjax.ionq.emulator._errors import HttpError
 
-__all__ = ["check_key", "decimal", "emulator_of", "integer_of", "json_body", "reply"]
+__all__ = ["decimal", "emulator_of", "integer_of", "json_body", "reply", "with_key"]
 
 _LARGEST_BODY = 10 * 1000 * 1000
 _MOST_DIGITS = 18
@@ -20,15 +21,16 @@ def emulator_of(request: Request) -> Emulator:
     return request.app.state.emulator
 
 
-def check_key(request: Request) -> None:
-    """Raises unless the request carries a key; any key is as good as any other.
+def with_key(route: Route) -> Route:
+    """The route, which answers 401 to a request without a key; any key is as good as any other."""
 
-    Raises:
-        HttpError: of status 401.
-    """
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    if scheme != "apiKey" or not key.strip():
-        raise HttpError(401)
+    async def answer(request: Request) -> Response:
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme != "apiKey" or not key.strip():
+            raise HttpError(401)
+        return await route.endpoint(request)
+
+    return Route(route.path, answer, methods=route.methods)
 
 
 async def json_body(request: Request, *, default: Any = None) -> Any:
