@@ -43,14 +43,13 @@ def simulated(emulator: Emulator, circuit: cirq.Circuit) -> dict[str, Any]:
     return {"found": run(emulator, circuit), "own": own}
 
 
-def native(emulator: Emulator) -> Any:
+def native() -> cirq.Circuit:
     first, (p0, p1, angle), last = NATIVE
-    circuit = cirq.Circuit(
+    return cirq.Circuit(
         cirq_ionq.GPI2Gate(phi=first).on(Q[0]),
         cirq_ionq.MSGate(phi0=p0, phi1=p1, theta=angle).on(Q[0], Q[1]),
         cirq_ionq.GPI2Gate(phi=last).on(Q[1]),
     )
-    return {"found": run(emulator, circuit), "own": None}
 
 
 def noisy(emulator: Emulator) -> Any:
@@ -93,7 +92,7 @@ if __name__ == "__main__":
         {
             "bell": lambda emulator: simulated(emulator, BELL),
             "asymmetric": lambda emulator: simulated(emulator, ASYMMETRIC),
-            "native": native,
+            "native": lambda emulator: simulated(emulator, native()),
             "noisy": noisy,
             "several": several,
             "cancel": cancel,

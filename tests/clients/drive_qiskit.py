@@ -50,8 +50,8 @@ def done(job: Any) -> Any:
     return job
 
 
-def simulated(emulator: Emulator, circuit: QuantumCircuit) -> dict[str, Any]:
-    job = done(backend(emulator.url).run(measured(circuit), shots=FEW))
+def simulated(emulator: Emulator, circuit: QuantumCircuit, **options: Any) -> dict[str, Any]:
+    job = done(backend(emulator.url, **options).run(measured(circuit), shots=FEW))
     own = Statevector(circuit.remove_final_measurements(inplace=False) or circuit)
     return {
         "found": turned(job.get_probabilities()),
@@ -59,14 +59,13 @@ def simulated(emulator: Emulator, circuit: QuantumCircuit) -> dict[str, Any]:
     }
 
 
-def native(emulator: Emulator) -> Any:
+def native() -> QuantumCircuit:
     first, (p0, p1, angle), last = NATIVE
     circuit = QuantumCircuit(2, 2)
     circuit.append(GPI2Gate(first), [0])
     circuit.append(MSGate(p0, p1, angle), [0, 1])
     circuit.append(GPI2Gate(last), [1])
-    job = done(backend(emulator.url, gateset="native").run(measured(circuit), shots=FEW))
-    return {"found": turned(job.get_probabilities()), "own": None}
+    return circuit
 
 
 def noisy(emulator: Emulator) -> Any:
@@ -124,7 +123,7 @@ if __name__ == "__main__":
         {
             "bell": lambda emulator: simulated(emulator, bell()),
             "asymmetric": lambda emulator: simulated(emulator, asymmetric()),
-            "native": native,
+            "native": lambda emulator: simulated(emulator, native(), gateset="native"),
             "noisy": noisy,
             "several": several,
             "mid_circuit": mid_circuit,

@@ -96,8 +96,11 @@ def test_asymmetric(client, cell):
         check_exact(cell["value"]["own"], exact(3, ASYMMETRIC))
 
 
-def test_native(cell):
+def test_native(client, cell):
+    """PennyLane's matrix of a partial MS is not unitary, so only two simulators can be asked."""
     check_exact(cell["value"]["found"], native())
+    if client in ("qiskit", "cirq"):
+        check_exact(cell["value"]["own"], native())
 
 
 def test_noisy(cell):
