@@ -1,12 +1,11 @@
 """Leaves of a pytree to and from the arrays of one Zarr 3 group.
 
-Small leaves of one dtype are packed into one array, since each array costs more than a
-millisecond; large ones have an array of their own. Dtypes that Zarr lacks are stored as
-unsigned integers of the same width.
+Small leaves are packed, byte after byte, into one array, since each array costs milliseconds;
+large ones have an array of their own. Dtypes that Zarr lacks are stored as unsigned integers of
+the same width.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -39,6 +38,7 @@ Compression: TypeAlias = Literal["zstd"] | None
 SMALL_BYTES = 1 << 20
 CHUNK_BYTES = 4 << 20
 ARRAYS_AT_ONCE = 4
+PACKED = "packed"  # formats 1 and 2 had an array "packed-<dtype>" for each dtype
 KEY_PREFIX = "key:"
 NATIVE = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -54,7 +54,7 @@ class LeafRecord(NamedTuple):
         shape: its shape; for typed random keys, that of the keys.
         dtype: its dtype, or ``"key:<implementation>"`` for typed random keys.
         array: name of the Zarr array.
-        offset: index of its first element there.
+        offset: index of its first element there, which is a byte in the array of small leaves.
     """
 
     name: str
@@ -124,20 +124,20 @@ def write_leaves(
         OSError: if the store refuses.
     """
     group = zarr.create_group(store, zarr_format=3)
-    packs: dict[str, list[np.ndarray]] = defaultdict(list)
-    sizes: dict[str, int] = defaultdict(int)
+    small: list[np.ndarray] = []
+    filled = 0
     arrays, records = {}, []
     for number, (record, data) in enumerate(leaves):
         if data.nbytes < SMALL_BYTES:
-            array = f"packed-{data.dtype.name}"
-            offset = sizes[array]
-            packs[array].append(data.reshape(-1))
-            sizes[array] += data.size
+            array, offset = PACKED, filled
+            small.append(data.reshape(-1).view(np.uint8))
+            filled += data.nbytes
         else:
             array, offset = f"leaf-{number:06d}", 0
             arrays[array] = data
         records.append(record._replace(array=array, offset=offset))
-    arrays |= {name: np.concatenate(parts) for name, parts in packs.items()}
+    if small:
+        arrays[PACKED] = np.concatenate(small)
     if all(array.nbytes < SMALL_BYTES for array in arrays.values()):
         for name, array in arrays.items():  # starting threads would take longer
             _write_array(group, name, array, compression)
@@ -199,18 +199,24 @@ def _restore(record: LeafRecord, stored: np.ndarray) -> Any:
     flat = stored.reshape(-1)
     if record.dtype.startswith(KEY_PREFIX):
         return _restore_keys(record, flat)
-    data = flat[record.offset : record.offset + math.prod(record.shape)]
     dtype = np.dtype(getattr(ml_dtypes, record.dtype, record.dtype))
-    own = data if data.size == flat.size else data.copy()
-    return own.view(dtype).reshape(record.shape)
+    return _take(record, flat, math.prod(record.shape), dtype).reshape(record.shape)
 
 
 def _restore_keys(record: LeafRecord, flat: np.ndarray) -> jax.Array:
     implementation = record.dtype.removeprefix(KEY_PREFIX)
-    words = jax.random.key_data(jax.random.key(0, impl=implementation)).shape
-    count = math.prod(record.shape) * math.prod(words)
-    data = flat[record.offset : record.offset + count].reshape(*record.shape, *words)
+    words = jax.random.key_data(jax.random.key(0, impl=implementation))
+    shape = (*record.shape, *words.shape)
+    data = _take(record, flat, math.prod(shape), words.dtype).reshape(shape)
     return jax.random.wrap_key_data(jnp.asarray(data), impl=implementation)
+
+
+def _take(record: LeafRecord, flat: np.ndarray, count: int, dtype: np.dtype) -> np.ndarray:
+    """The `count` numbers of a leaf from the array that holds it."""
+    length = count * dtype.itemsize // flat.dtype.itemsize
+    data = flat[record.offset : record.offset + length]
+    own = data if data.size == flat.size else data.copy()  # a copy is aligned as well
+    return own.view(dtype)
 
 
 def _write_array(group: zarr.Group, name: str, data: np.ndarray, compression: Compression) -> None:

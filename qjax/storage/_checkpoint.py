@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 FORMAT = "qjax-checkpoint"
-VERSION = 2
+VERSION = 3
 
 Mode: TypeAlias = Literal["min", "max"]
 Which: TypeAlias = int | Literal["latest", "best"]
