@@ -1,8 +1,25 @@
-"""Settings shared by all tests: deterministic Hypothesis, and double precision on request."""
+"""Settings shared by all tests: deterministic Hypothesis, and double precision on request.
 
-import jax
-import pytest
-from hypothesis import HealthCheck, settings
+A program that one test has compiled is read from disk by the next that needs it: in both workers,
+and in the processes that tests start.
+"""
+
+import os
+import shutil
+import tempfile
+
+CACHE = "JAX_COMPILATION_CACHE_DIR"
+OWN_CACHE = None if CACHE in os.environ else tempfile.mkdtemp(prefix="qjax-tests-")
+if OWN_CACHE is not None:  # before JAX is imported; the workers inherit it
+    os.environ |= {
+        CACHE: OWN_CACHE,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 settings.register_profile(
     "deterministic",
@@ -14,6 +31,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("deterministic")
+
+
+def pytest_unconfigure():
+    """Deletes the compiled programs, where this process made the folder."""
+    if OWN_CACHE is not None:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 @pytest.fixture

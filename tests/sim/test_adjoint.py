@@ -48,7 +48,7 @@ NOISY = {
 
 
 def plain(circuit, noisy, fuse=False):
-    """Final numbers by the reference plan, as plain JAX code without a primitive."""
+    """Final numbers as plain JAX code without a primitive, by default by the reference plan."""
     task = Task(mixed=noisy, fuse=fuse)
     plan = make_plan(circuit.structure, task)
     params = [jnp.asarray(p) for p in circuit.params]
@@ -76,7 +76,7 @@ def measured(name, state):
 
 
 TRANSFORMATIONS = {
-    "jit": lambda f: jax.jit(f)(THETA, XS[0]),
+    "none": lambda f: f(THETA, XS[0]),
     "vmap x": lambda f: jax.vmap(f, (None, 0))(THETA, XS),
     "vmap theta": lambda f: jax.vmap(f, (0, None))(np.stack([THETA, 2 * THETA]), XS[0]),
     "vmap both": lambda f: jax.vmap(f)(np.stack([THETA] * 4) * 1.1, XS),
@@ -99,6 +99,9 @@ TRANSFORMATIONS = {
         jnp.asarray(XS),
     ),
     "checkpoint": lambda f: jax.grad(lambda t: jnp.sin(jax.checkpoint(f)(t, XS[0])).sum())(THETA),
+}
+
+SECOND = {
     "hessian": lambda f: jax.hessian(lambda x: jnp.sin(f(THETA, x)).sum())(XS[0]),
     "grad of grad": lambda f: jax.grad(
         lambda x: jax.grad(lambda y: jnp.sin(f(THETA, y)).sum())(x).sum()
@@ -109,24 +112,53 @@ TRANSFORMATIONS = {
 }
 
 
+def compare(transform, measurements, noisy, fuse):
+    """A transformation of some measurements equals that of plain JAX code."""
+
+    def ours(theta, x):
+        circuit = build(theta, x, noisy)
+        return jnp.concatenate([function(circuit) for function in measurements.values()])
+
+    def reference(theta, x):
+        state = plain(build(theta, x, noisy), noisy, fuse)
+        return jnp.concatenate([measured(name, state) for name in measurements])
+
+    jitted = jax.jit(transform, static_argnums=0)
+    found, expected = (jax.tree.leaves(jitted(f)) for f in (ours, reference))
+    assert len(found) == len(expected) > 0
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-10)
+
+
 @pytest.mark.parametrize("transformation", TRANSFORMATIONS)
 @pytest.mark.parametrize("measurement", [*MEASUREMENTS, *NOISY])
 def test_table(measurement, transformation):
     """Every transformation of every measurement equals that of plain JAX code."""
     noisy = measurement in NOISY
+    chosen = {measurement: {**MEASUREMENTS, **NOISY}[measurement]}
+    compare(TRANSFORMATIONS[transformation], chosen, noisy, fuse=False)
+
+
+@pytest.mark.parametrize("transformation", SECOND)
+@pytest.mark.parametrize("noisy", [False, True], ids=["pure", "noisy"])
+def test_second_derivatives(noisy, transformation):
+    """So do second derivatives, which take long to compile: of all measurements together."""
+    compare(SECOND[transformation], NOISY if noisy else MEASUREMENTS, noisy, fuse=True)
+
+
+@pytest.mark.parametrize("measurement", [*MEASUREMENTS, *NOISY])
+def test_outside_jit(measurement):
+    """Values and gradients are the same one operation at a time."""
+    noisy = measurement in NOISY
     function = {**MEASUREMENTS, **NOISY}[measurement]
 
-    def ours(theta, x):
-        return function(build(theta, x, noisy))
+    def loss(theta, x):
+        return jnp.sin(function(build(theta, x, noisy))).sum()
 
-    def reference(theta, x):
-        return measured(measurement, plain(build(theta, x, noisy), noisy))
-
-    transform = TRANSFORMATIONS[transformation]
-    found, expected = (jax.tree.leaves(transform(f)) for f in (ours, jax.jit(reference)))
-    assert len(found) == len(expected) > 0
+    both = jax.value_and_grad(loss, (0, 1))
+    found, expected = (jax.tree.leaves(f(THETA, XS[0])) for f in (both, jax.jit(both)))
     for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-10)
+        np.testing.assert_allclose(one, other, atol=1e-12)
 
 
 DEEP = RNG.uniform(-np.pi, np.pi, (40, 3, 2))
@@ -185,8 +217,8 @@ def test_initial_states(real, batched, max_bytes):
         many = jax.vmap(f, (0, None)) if batched else f
         return jnp.sin(3 * many(state, theta)).sum()
 
-    found = jax.grad(loss, (0, 1))(jnp.asarray(start), DEEP[:3], run)
-    expected = jax.grad(loss, (0, 1))(jnp.asarray(start), DEEP[:3], reference)
+    gradient = jax.jit(jax.grad(loss, (0, 1)), static_argnums=2)
+    found, expected = (gradient(jnp.asarray(start), DEEP[:3], f) for f in (run, reference))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-11)
 
