@@ -116,7 +116,8 @@ def row(n: int, batch: int, depth: int, rounds: int) -> dict[str, Any]:
 
 
 HEAD = (
-    "| qubits | batch | depth | blocks up to | phases | predicted, µs | measured, µs | best, µs | ratio |",
+    "| qubits | batch | depth | blocks up to | phases | predicted, µs | measured, µs | best, µs "
+    "| ratio |",
     "|" + " ---: |" * 4 + " --- |" + " ---: |" * 4,
 )
 

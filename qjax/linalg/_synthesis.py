@@ -2,6 +2,9 @@
 
 These functions take matrices whose values are known and return NumPy arrays; nothing here is
 traced. Global phases are returned where a caller may control the gate, and dropped nowhere else.
+
+Factors are not unique where eigenvalues coincide, as they do for common gates. The choice made here
+does not follow rounding errors, so that all machines write a gate alike.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +13,7 @@ import numpy as np
 
 from qjax.errors import CircuitError
 
-__all__ = ["KakFactors", "kak_factors", "split_kronecker", "zyz_angles"]
+__all__ = ["KakFactors", "kak_factors", "split_kronecker", "steady_angle", "zyz_angles"]
 
 _X = np.array([[0, 1], [1, 0]], complex)
 _Y = np.array([[0, -1j], [1j, 0]])
@@ -22,6 +25,11 @@ _MAGIC_BACK = _MAGIC.conj().T
 _PAIRS = tuple(np.kron(p, p) for p in (_X, _Y, _Z))
 # Eigenvalues of XX, YY and ZZ on the Bell states.
 _SIGNS = np.array([np.real(np.diag(_MAGIC.conj().T @ p @ _MAGIC)) for p in _PAIRS])  # (3, 4)
+
+
+_CUT = 0.1
+_SAME = 1e-13  # eigenvalues that differ by rounding
+_TIE = 0.99
 
 
 class KakFactors(NamedTuple):
@@ -54,6 +62,29 @@ def _as_unitary(matrix: Any, size: int) -> np.ndarray:
     return array
 
 
+def steady_angle(z: Any) -> Any:
+    """Angles of complex numbers in (0.1 - pi, 0.1 + pi], where common gates have none at the cut.
+
+    Args:
+        z: numbers, of any shape.
+
+    Returns:
+        Angles in radians.
+
+    Example:
+        >>> import numpy as np
+        >>> from qjax.linalg import steady_angle
+        >>> steady_angle(np.array([-1 + 1e-16j, -1 - 1e-16j])).round(4).tolist()
+        [3.1416, 3.1416]
+    """
+    return np.angle(z * np.exp(-1j * _CUT)) + _CUT
+
+
+def _first_large(sizes: np.ndarray) -> int:
+    """The first of those that are largest but for rounding."""
+    return int(np.argmax(sizes > _TIE * sizes.max()))
+
+
 def zyz_angles(matrix: Any) -> tuple[float, float, float, float]:
     """Angles of U = exp(i phase) RZ(phi) RY(theta) RZ(lam).
 
@@ -75,19 +106,17 @@ def zyz_angles(matrix: Any) -> tuple[float, float, float, float]:
     """
     a, b, c, d = _as_unitary(matrix, 2).ravel()
     theta = 2 * np.arctan2(abs(c), abs(a))
+    at_a, at_b, at_c, at_d = steady_angle(np.array([a, -b, c, d]))
     # Of the sum and the difference of phi and lam, the one that matters more is read from the
     # larger entries.
     if abs(c) < 1e-15:
-        phi, lam = np.angle(d) - np.angle(a), 0.0
+        phi, lam = at_d - at_a, 0.0
     elif abs(a) < 1e-15:
-        phi, lam = np.angle(c) - np.angle(-b), 0.0
+        phi, lam = at_c - at_b, 0.0
     else:
-        phi = np.angle(c) - np.angle(a)
-        lam = np.angle(d) - np.angle(c) if abs(a) > abs(c) else np.angle(-b) - np.angle(a)
-    if abs(a) > abs(c):
-        phase = np.angle(a) + (phi + lam) / 2
-    else:
-        phase = np.angle(c) - (phi - lam) / 2
+        phi = at_c - at_a
+        lam = at_d - at_c if abs(a) > abs(c) else at_b - at_a
+    phase = at_a + (phi + lam) / 2 if abs(a) > abs(c) else at_c - (phi - lam) / 2
     return float(theta), float(phi), float(lam), float(phase)
 
 
@@ -106,8 +135,10 @@ def split_kronecker(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     blocks = matrix.reshape(2, 2, 2, 2).swapaxes(1, 2)  # (row0, column0, row1, column1)
     determinants = blocks[..., 0, 0] * blocks[..., 1, 1] - blocks[..., 0, 1] * blocks[..., 1, 0]
-    row, column = divmod(int(np.argmax(abs(determinants))), 2)
-    second = blocks[row, column] / np.sqrt(determinants[row, column] + 0j)
+    row, column = divmod(_first_large(abs(determinants).ravel()), 2)
+    determinant = determinants[row, column]
+    second = blocks[row, column] / np.sqrt(abs(determinant))
+    second = second * np.exp(-0.5j * steady_angle(determinant))
     first = blocks.reshape(4, 4) @ second.conj().ravel() / 2
     determinant = first[0] * first[3] - first[1] * first[2]
     return first.reshape(2, 2) / np.sqrt(abs(determinant)), second
@@ -133,7 +164,25 @@ def _diagonalise(symmetric: Any) -> np.ndarray:
             best, least = P, error
         if least < 1e-13:
             break
+    best = _steady_basis(best, np.diag(best.T @ symmetric @ best))
     return best * np.sign(np.linalg.det(best)) ** np.array([1, 0, 0, 0])
+
+
+def _steady_basis(P: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Eigenvectors that depend only on the spaces of equal eigenvalues, in their order."""
+    angles = steady_angle(values)
+    order = np.argsort(angles)
+    edges = np.flatnonzero(np.diff(angles[order]) > _SAME) + 1
+    columns = []
+    for space in np.split(P[:, order], edges, axis=1):
+        rest = space
+        for _ in range(space.shape[1]):  # what is left of the unit vector that lies in it most
+            sizes = np.linalg.norm(rest, axis=1)
+            row = _first_large(sizes)
+            direction = rest[row] / sizes[row]
+            columns.append(rest @ direction)
+            rest = rest - np.outer(columns[-1], direction)
+    return np.stack(columns, axis=1)
 
 
 def kak_factors(matrix: Any) -> KakFactors:
@@ -156,10 +205,10 @@ def kak_factors(matrix: Any) -> KakFactors:
         Kraus and Cirac, Phys. Rev. A 63, 062309 (2001).
     """
     U = _as_unitary(matrix, 4)
-    phase = np.angle(np.linalg.det(U)) / 4
+    phase = steady_angle(np.linalg.det(U)) / 4
     M = _MAGIC_BACK @ U @ _MAGIC * np.exp(-1j * phase)
     P = _diagonalise(M.T @ M)
-    half = np.angle((P * (M.T @ M @ P)).sum(axis=0)) / 2
+    half = steady_angle((P * (M.T @ M @ P)).sum(axis=0)) / 2
     if np.cos(half.sum()) < 0:  # the factors of an SU(4) have determinant one
         half[0] += np.pi
     left = _MAGIC @ np.real(M @ P * np.exp(-1j * half)) @ _MAGIC_BACK
@@ -172,7 +221,7 @@ def kak_factors(matrix: Any) -> KakFactors:
     inner = tuple(float(c) for c in coordinates - turns * np.pi / 2)
     (a, b), (c, d) = split_kronecker(left), split_kronecker(right)
     rebuilt = kron2(a, b) @ interaction(inner) @ kron2(c, d)
-    phase = float(np.angle(np.trace(rebuilt.conj().T @ U)))
+    phase = float(steady_angle(np.trace(rebuilt.conj().T @ U)))
     return KakFactors(phase, (a, b), (inner[0], inner[1], inner[2]), (c, d))
 
 

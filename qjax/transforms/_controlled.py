@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from qjax.linalg import kak_factors
+from qjax.linalg import kak_factors, steady_angle
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, inverted
 from qjax.transforms._linear import Number, is_known
 from qjax.transforms._matrices import CX, TO_Z, H, controlled, p, rotation, u
@@ -119,7 +119,7 @@ def controlled_unitary(controls: Qubits, target: int, matrix: np.ndarray) -> lis
     if len(controls) == 1:
         return [Pair((controls[0], target), controlled(matrix))]
     values, vectors = _eigenvectors(matrix)
-    low, high = np.angle(values)
+    low, high = steady_angle(values)
     return [
         Local((target,), vectors.conj().T),
         *controlled_rz(controls, target, float(high - low)),
@@ -133,7 +133,7 @@ def _eigenvectors(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     They are those of its traceless Hermitian part i (U e^-ia - h.c.), whatever the eigenvalues.
     """
-    special = matrix / np.sqrt(np.linalg.det(matrix) + 0j)
+    special = matrix * np.exp(-0.5j * steady_angle(np.linalg.det(matrix)))
     _, vectors = np.linalg.eigh(0.5j * (special - special.conj().T))
     return np.diag(vectors.conj().T @ matrix @ vectors), vectors
 

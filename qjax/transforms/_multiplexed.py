@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from qjax.linalg import steady_angle
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, inverted
 from qjax.transforms._linear import Number
 from qjax.transforms._matrices import CX, TO_Z
@@ -82,8 +83,8 @@ def _up_to_diagonal(
 
 def _split(product: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Diagonals r (..., 2) and unitaries u with r X r = u diag(i, -i) u^dagger."""
-    phase = np.angle(np.linalg.det(product)) / 2
-    low = np.angle(product[:, 0, 0]) - phase
+    phase = steady_angle(np.linalg.det(product)) / 2
+    low = steady_angle(product[:, 0, 0]) - phase
     # r X r has determinant one and vanishing trace.
     r = np.exp(0.5j * np.stack([np.pi / 2 - phase - low, -np.pi / 2 - phase + low], axis=-1))
     hermitian = -1j * (r[:, :, None] * product * r[:, None, :])
@@ -143,7 +144,7 @@ def _demultiplexed(qubits: Qubits, first: np.ndarray, second: np.ndarray) -> lis
         return unitary_elements(qubits[1:], first)
     factors: Any = schur(first @ second.conj().T, output="complex")
     triangle, V = factors
-    half = np.angle(np.diag(triangle)) / 2
+    half = steady_angle(np.diag(triangle)) / 2
     W = np.exp(1j * half)[:, None] * (V.conj().T @ second)
     return [
         *unitary_elements(qubits[1:], W),

@@ -80,6 +80,38 @@ def test_kak_of_random_unitaries():
         np.testing.assert_allclose(np.exp(1j * found.phase) * product, matrix, atol=1e-12)
 
 
+COMMON = {
+    "identity": np.eye(4),
+    "cx": np.eye(4)[[0, 1, 3, 2]],
+    "cx upwards": np.eye(4)[[0, 3, 2, 1]],
+    "cz": np.diag([1, 1, 1, -1]),
+    "swap": np.eye(4)[[0, 2, 1, 3]],
+    "iswap": np.diag([1, 1j, 1j, 1]) @ np.eye(4)[[0, 2, 1, 3]],
+    "rxx": interaction((-np.pi / 4, 0, 0)),
+    "cs": np.diag([1, 1, 1, 1j]),
+    "h, then cx": np.eye(4)[[0, 1, 3, 2]] @ np.kron([[1, 1], [1, -1]], np.eye(2)) * np.sqrt(0.5),
+    "h on both": np.kron([[1, 1], [1, -1]], [[1, 1], [1, -1]]) / 2,
+}
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_rounding_errors_choose_nothing(name, monkeypatch):
+    """Neither those of the matrix nor those of the eigenvectors, which no machine has alike."""
+    wanted = kak_factors(COMMON[name])
+    eigh = np.linalg.eigh
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        noise = rng.normal(size=(4, 4)) * 1e-16
+        monkeypatch.setattr(np.linalg, "eigh", lambda m, e=noise: eigh(m + e + e.T))
+        found = kak_factors(COMMON[name] * (1 + 1j * noise[0, 0]) + 1j * noise * rng.normal())
+        for one, other in zip(
+            [*found.left, *found.right, found.coordinates],
+            [*wanted.left, *wanted.right, wanted.coordinates],
+            strict=True,
+        ):
+            np.testing.assert_allclose(one, other, atol=1e-11)
+
+
 def test_split_kronecker():
     """Up to the phase that it loses."""
     for seed in range(20):

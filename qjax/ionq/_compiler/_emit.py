@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qjax.ionq._compiler._parity import Parity
-from qjax.ionq._compiler._wires import is_flip, is_turn, pulses
+from qjax.ionq._compiler._wires import TOLERANCE, is_flip, is_turn, pulses
 from qjax.linalg import zyz_angles
 from qjax.transforms._linear import Number
 from qjax.transforms._matrices import X
@@ -59,6 +59,8 @@ class Emitter:
 
         A flip passes RX(pi/2), negates turns, and X RX(pi/2) = RZ(pi) RX(pi/2) RZ(-pi).
         """
+        if is_turn(matrix) or is_flip(matrix):  # or rounding errors would say which turn
+            matrix = np.where(abs(matrix) < TOLERANCE, 0, matrix)
         theta, phi, lam = (angle / (2 * np.pi) for angle in zyz_angles(matrix)[:3])
         first, last = lam, phi + 0.5
         if pulses(matrix) == 1 and not is_flip(matrix):

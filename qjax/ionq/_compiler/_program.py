@@ -22,6 +22,7 @@ from qjax.transforms._linear import Linear, Number
 __all__ = ["Program"]
 
 _KINDS = {gate.kind.name: gate.kind for gate in (GPI, GPI2, MS, ZZ)}
+_ROUNDING = 1e-6  # of phases in single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +96,10 @@ class Program:
         """
         if self._forms.unknowns:
             numbers = self._forms.evaluate(values, xp)
-            numbers = numbers - xp.where(self._is_phase, xp.round(numbers), 0)
+            numbers = numbers - xp.where(self._is_phase, _whole_turns(numbers, xp), 0)
         else:
             known = np.array([n for n in self._outputs if isinstance(n, float)])
-            numbers = known - np.where(self._is_phase, np.round(known), 0)
+            numbers = known - np.where(self._is_phase, _whole_turns(known, np), 0)
         numbers = xp.broadcast_to(numbers, (*batch_shape, numbers.shape[-1]))
         size = numbers.shape[-1] - len(self.frames)
         circuit = Circuit.from_structure(self.structure, (numbers[..., :size],))
@@ -144,6 +145,11 @@ class _Forms:
             what = [self.unknowns.index(key[2]) for key in self.products]
             columns.append((1 - 2 * bits[..., np.array(which)]) * x[..., np.array(what)])
         return _apply(self.outputs, xp.concatenate(columns, axis=-1), xp)
+
+
+def _whole_turns(numbers: Any, xp: Any) -> Any:
+    """Turns beyond (-1/2, 1/2]; rounding errors do not make 1/2 a -1/2. The derivative is zero."""
+    return xp.ceil(numbers - 0.5 - _ROUNDING)
 
 
 def _tag(key: Any) -> str | None:
