@@ -1,7 +1,9 @@
 """Settings shared by all tests: deterministic Hypothesis, and double precision on request.
 
-A program that one test has compiled is read from disk by the next that needs it: in both workers,
-and in the processes that tests start.
+Compiling takes most of the time. A program that one test has compiled is read from disk by the next
+that needs it: in both workers, and in the processes that tests start. LLVM optimises nothing, which
+is faster to compile and changes no result; what XLA itself does stays as it is. XLA_FLAGS and
+JAX_COMPILATION_CACHE_DIR say otherwise where they are set.
 """
 
 import os
@@ -10,6 +12,7 @@ import tempfile
 
 CACHE = "JAX_COMPILATION_CACHE_DIR"
 OWN_CACHE = None if CACHE in os.environ else tempfile.mkdtemp(prefix="qjax-tests-")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 if OWN_CACHE is not None:  # before JAX is imported; the workers inherit it
     os.environ |= {
         CACHE: OWN_CACHE,

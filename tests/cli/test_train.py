@@ -180,8 +180,13 @@ class TestNoAmplitudes:
             zarr_group = circuits_run / "checkpoints" / f"step-{info.step:09d}" / "arrays.zarr"
             arrays = [json.loads(file.read_text()) for file in zarr_group.glob("*/zarr.json")]
             assert arrays
-            stored = sum(int(np.prod(array["shape"])) for array in arrays)
-            assert stored == sum(int(np.prod(leaf.shape)) for leaf in info.leaves)
+            stored = [(array["shape"], array["data_type"]) for array in arrays]
+            expected = [(leaf.shape, leaf.dtype) for leaf in info.leaves]
+            sizes = [
+                sum(int(np.prod(shape)) * np.dtype(kind).itemsize for shape, kind in some)
+                for some in (stored, expected)
+            ]
+            assert sizes[0] == sizes[1]
 
     def test_rows_hold_single_numbers(self, circuits_run: Path) -> None:
         kinds = {str(field.type) for field in read_metrics(circuits_run).schema}

@@ -33,12 +33,13 @@ print(json.dumps({
 
 
 def run(*arguments: str, **environment: str) -> dict:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
         capture_output=True,
         text=True,
         check=True,
-        env=os.environ | environment,
+        env=plain | environment,
     )
     return json.loads(done.stdout)
 
