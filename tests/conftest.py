@@ -42,6 +42,17 @@ def pytest_unconfigure():
         shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _forgotten():
+    """Compiled programs of one file leave memory before the next.
+
+    Each takes a few memory maps, of which Linux gives a process 65,530; a process that runs out
+    of them dies.
+    """
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Runs the test in double precision."""
