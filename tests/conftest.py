@@ -43,7 +43,7 @@ def pytest_unconfigure():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forgotten():
+def _forget_programs():
     """Compiled programs of one file leave memory before the next.
 
     Each takes a few memory maps, of which Linux gives a process 65,530; a process that runs out

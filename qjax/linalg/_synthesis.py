@@ -26,10 +26,9 @@ _PAIRS = tuple(np.kron(p, p) for p in (_X, _Y, _Z))
 # Eigenvalues of XX, YY and ZZ on the Bell states.
 _SIGNS = np.array([np.real(np.diag(_MAGIC.conj().T @ p @ _MAGIC)) for p in _PAIRS])  # (3, 4)
 
-
-_CUT = 0.1
-_SAME = 1e-13  # eigenvalues that differ by rounding
-_TIE = 0.99
+_CUT = 0.1  # radians beyond -pi where angles begin anew: no angle of a common gate
+_SAME = 1e-13  # angles of eigenvalues that differ by rounding alone
+_TIE = 0.99  # sizes above this part of the largest count as equal to it
 
 
 class KakFactors(NamedTuple):
@@ -63,7 +62,10 @@ def _as_unitary(matrix: Any, size: int) -> np.ndarray:
 
 
 def steady_angle(z: Any) -> Any:
-    """Angles of complex numbers in (0.1 - pi, 0.1 + pi], where common gates have none at the cut.
+    """Angles of complex numbers, in (0.1 - pi, 0.1 + pi].
+
+    Angles of common gates, such as pi, lie away from the ends of this range, so that a rounding
+    error never turns one into another.
 
     Args:
         z: numbers, of any shape.
@@ -169,14 +171,22 @@ def _diagonalise(symmetric: Any) -> np.ndarray:
 
 
 def _steady_basis(P: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Eigenvectors that depend only on the spaces of equal eigenvalues, in their order."""
+    """Orthonormal eigenvectors, by angle of their eigenvalue, that rounding errors do not choose.
+
+    A space of equal eigenvalues is unique, its basis is not. Here it is made of unit vectors
+    projected onto the space, each time the first of those that lie in what is left of it most.
+
+    Args:
+        P: eigenvectors as columns.
+        values: their eigenvalues.
+    """
     angles = steady_angle(values)
     order = np.argsort(angles)
     edges = np.flatnonzero(np.diff(angles[order]) > _SAME) + 1
     columns = []
     for space in np.split(P[:, order], edges, axis=1):
         rest = space
-        for _ in range(space.shape[1]):  # what is left of the unit vector that lies in it most
+        for _ in range(space.shape[1]):
             sizes = np.linalg.norm(rest, axis=1)
             row = _first_large(sizes)
             direction = rest[row] / sizes[row]
