@@ -15,13 +15,7 @@ from qjax.linalg._quantities import (
     trace_distance,
     von_neumann_entropy,
 )
-from qjax.linalg._synthesis import (
-    KakFactors,
-    kak_factors,
-    split_kronecker,
-    steady_angle,
-    zyz_angles,
-)
+from qjax.linalg._synthesis import KakFactors, kak_factors, split_kronecker, zyz_angles
 
 __all__ = [
     "KakFactors",
@@ -38,7 +32,6 @@ __all__ = [
     "renyi_entropy",
     "safe_sqrt",
     "split_kronecker",
-    "steady_angle",
     "trace_distance",
     "von_neumann_entropy",
     "zyz_angles",

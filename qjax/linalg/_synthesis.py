@@ -75,7 +75,7 @@ def steady_angle(z: Any) -> Any:
 
     Example:
         >>> import numpy as np
-        >>> from qjax.linalg import steady_angle
+        >>> from qjax.linalg._synthesis import steady_angle
         >>> steady_angle(np.array([-1 + 1e-16j, -1 - 1e-16j])).round(4).tolist()
         [3.1416, 3.1416]
     """

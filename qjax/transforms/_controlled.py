@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from qjax.linalg import kak_factors, steady_angle
+from qjax.linalg import kak_factors
+from qjax.linalg._synthesis import steady_angle
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, inverted
 from qjax.transforms._linear import Number, is_known
 from qjax.transforms._matrices import CX, TO_Z, H, controlled, p, rotation, u

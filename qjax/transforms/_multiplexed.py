@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qjax.linalg import steady_angle
+from qjax.linalg._synthesis import steady_angle
 from qjax.transforms._elements import Element, Ising, Local, Pair, Turn, inverted
 from qjax.transforms._linear import Number
 from qjax.transforms._matrices import CX, TO_Z
