@@ -8,7 +8,7 @@ the same width.
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -16,10 +16,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import zarr
+from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.codecs import ZstdCodec
+from zarr.storage import MemoryStore
 
 from qjax.errors import RunError
+from qjax.storage._store import ManifestStore
 
 __all__ = [
     "Compression",
@@ -113,7 +116,7 @@ def check_compression(compression: Any) -> None:
 
 
 def write_leaves(
-    store: Store, leaves: Sequence[HostLeaf], compression: Compression
+    store: ManifestStore, leaves: Sequence[HostLeaf], compression: Compression
 ) -> list[LeafRecord]:
     """Writes the leaves into a store, which becomes a Zarr group.
 
@@ -123,7 +126,6 @@ def write_leaves(
     Raises:
         OSError: if the store refuses.
     """
-    group = zarr.create_group(store, zarr_format=3)
     small: list[np.ndarray] = []
     filled = 0
     arrays, records = {}, []
@@ -136,16 +138,13 @@ def write_leaves(
             array, offset = f"leaf-{number:06d}", 0
             arrays[array] = data
         records.append(record._replace(array=array, offset=offset))
-    if small:
-        arrays[PACKED] = np.concatenate(small)
-    if all(array.nbytes < SMALL_BYTES for array in arrays.values()):
-        for name, array in arrays.items():  # starting threads would take longer
-            _write_array(group, name, array, compression)
-        return records
-    with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
-        writes = [pool.submit(_write_array, group, *item, compression) for item in arrays.items()]
-        for write in writes:
-            write.result()
+    store.write(_packed_files(small))
+    if arrays:
+        group = zarr.open_group(store, mode="r+", zarr_format=3)
+        with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
+            writes = [pool.submit(_write_array, group, *a, compression) for a in arrays.items()]
+            for write in writes:
+                write.result()
     return records
 
 
@@ -160,7 +159,12 @@ def read_leaves(store: Store, records: Sequence[LeafRecord]) -> dict[str, Any]:
 
 
 def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return hasattr(leaf, "dtype") and _is_key_dtype(leaf.dtype)
+
+
+@cache
+def _is_key_dtype(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _on_host(leaf: Any) -> np.ndarray:
@@ -219,20 +223,45 @@ def _take(record: LeafRecord, flat: np.ndarray, count: int, dtype: np.dtype) -> 
     return own.view(dtype)
 
 
+def _packed_files(small: Sequence[np.ndarray]) -> dict[str, bytes]:
+    """A group with one array of all small leaves, as files of Zarr 3."""
+    if not small:
+        return {**_template(None)}
+    content = b"".join(leaf.data for leaf in small)
+    return {**_template(len(content)), **({f"{PACKED}/c/0": content} if content else {})}
+
+
+@lru_cache(maxsize=16)
+def _template(length: int | None) -> dict[str, bytes]:
+    """What Zarr says of such a group, with so many bytes in one chunk; None for an empty group.
+
+    Zarr takes milliseconds for it, and it is the same for every checkpoint of a run. A chunk that
+    is not compressed is the bytes themselves.
+    """
+    files: dict[str, Buffer] = {}
+    group = zarr.create_group(MemoryStore(files), zarr_format=3)
+    if length is not None:
+        group.create_array(
+            PACKED,
+            shape=(length,),
+            dtype=np.uint8,
+            chunks=(max(1, length),),
+            compressors=None,
+        )
+    return {key: value.to_bytes() for key, value in files.items()}
+
+
 def _write_array(group: zarr.Group, name: str, data: np.ndarray, compression: Compression) -> None:
-    # What is small is not worth the thread that compresses it.
-    is_compressed = compression == "zstd" and data.nbytes >= SMALL_BYTES
     # A chunk that equals the fill value would not be written, and a lost one would not be missed.
     array = group.create_array(
         name,
         shape=data.shape,
         dtype=data.dtype,
         chunks=_chunks(data.shape, data.dtype.itemsize),
-        compressors=ZstdCodec(level=1) if is_compressed else None,
+        compressors=ZstdCodec(level=1) if compression == "zstd" else None,
         config={"write_empty_chunks": True},
     )
-    if data.size:
-        array[...] = data
+    array[...] = data
 
 
 def _read_array(group: zarr.Group, name: str) -> np.ndarray:

@@ -20,9 +20,9 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore
 
 from qjax.errors import RunError
-from qjax.storage._files import sync_folder, sync_folders, write_atomic, write_synced
+from qjax.storage._files import sync_folder, sync_folders, write_synced
 from qjax.storage._lock import WriterLock
-from qjax.storage._store import INLINE_BYTES, FileEntry, ManifestStore
+from qjax.storage._store import GROUP, INLINE_BYTES, FileEntry, ManifestStore
 
 __all__ = ["MANIFEST", "Place", "PlaceLike", "as_place"]
 
@@ -127,12 +127,16 @@ class _Folder:
     def begin(self, step: int) -> ManifestStore:
         folder = self._hidden(step)
         folder.mkdir(parents=True)
-        return ManifestStore(self._store, f"{folder.name}/", self.name_of(step))
+        return ManifestStore(self._store, f"{folder.name}/", self.name_of(step), put=self._put)
+
+    def _put(self, name: str, content: bytes) -> None:
+        write_synced(self._path / name, content)
 
     def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
         folder = self._path / draft.prefix
-        sync_folders(folder)
-        write_atomic(folder / MANIFEST, manifest)
+        sync_folders(folder / GROUP)
+        write_synced(folder / MANIFEST, manifest)
+        sync_folder(folder)
         os.rename(folder, self._folder(step))
         sync_folder(self._path)
 

@@ -248,6 +248,8 @@ def in_newest_schema(table: pa.Table) -> pa.Table:
 def _as_array(rows: Sequence[Mapping[str, Any]], name: str, kind: _Kind) -> pa.Array:
     ready, convert = kind.ready, kind.convert
     values = [row.get(name) for row in rows]
+    if values.count(None) == len(values):
+        return pa.nulls(len(values), kind.arrow)
     return pa.array([v if type(v) in ready else convert(v) for v in values], kind.arrow)
 
 

@@ -134,6 +134,23 @@ class TestRoundTrip:
         np.testing.assert_array_equal(arrays["leaf-000000"][...], LEAVES["large"])
         np.testing.assert_array_equal(arrays["packed"][...].view(np.int64), np.arange(3))
 
+    @pytest.mark.parametrize("length", [None, 0, 17])
+    def test_small_leaves_are_what_zarr_would_write(self, length: int | None) -> None:
+        files: dict[str, Any] = {}
+        group = zarr.create_group(MemoryStore(files), zarr_format=3)
+        small = []
+        if length is not None:
+            small = [np.arange(n, dtype=np.uint8) for n in (length % 5, length - length % 5)]
+            group.create_array(
+                "packed",
+                data=np.concatenate(small),
+                chunks=(max(1, length),),
+                compressors=None,
+                config={"write_empty_chunks": True},
+            )
+        written = {key: value.to_bytes() for key, value in files.items()}
+        assert _arrays._packed_files(small) == written
+
     def test_small_leaves_are_packed(self, tmp_path: Path) -> None:
         kinds = ("float32", "int8", "complex64", "bool", "float64")
         tree = {str(i): np.ones(3, kinds[i % len(kinds)]) for i in range(200)}
@@ -555,7 +572,7 @@ class TestFullDisk:
         ("module", "function"),
         [
             (_place, "write_synced"),
-            (_place, "write_atomic"),
+            (_place, "sync_folder"),
             (_place, "sync_folders"),
             (os, "rename"),
         ],
