@@ -1,14 +1,14 @@
 """The plan's choice against all of its strategies: predicted and measured time of a run.
 
 The circuits are those of `bench_layer`: an angle encoding and layers of RY, RZ and a ring of CX. A
-strategy is a bound on the size of a block's matrix, with phases apart from matrices or within;
-strategies that come to the same blocks are one. All strategies of a circuit are compiled first and
-then run by turns. Writes `bench/results/plan.md` and `plan.json`; with --toy, it does neither.
+strategy is a bound on the size of a block's matrix, with phases, or phases and CX, apart from
+matrices or within; strategies that come to the same blocks are one. All strategies of a circuit are
+compiled first and then run by turns. Writes `bench/results/plan.md` and `plan.json`; with --toy, it
+does neither.
 """
 
 import itertools
 import json
-import math
 import statistics
 import time
 from datetime import UTC, datetime
@@ -24,7 +24,15 @@ from _timing import arguments, machine
 import qjax as qj
 from qjax.sim._engine import evolve
 from qjax.sim._lowering import lower_pure
-from qjax.sim._plan import LARGEST_BLOCKS, Plan, Task, default_device, plan_factors, plan_with
+from qjax.sim._plan import (
+    Plan,
+    Strategy,
+    Task,
+    default_device,
+    plan_factors,
+    plan_with,
+    strategies,
+)
 
 OUTPUT = Path(__file__).parent / "results" / "plan.md"
 COMMAND = "python bench/bench_plan.py"
@@ -35,17 +43,16 @@ ROUND_SECONDS = 2e-3  # of one strategy in one round, unless a call takes longer
 LARGEST_STATE = 2**20  # numbers of all samples
 
 
-def strategies(circuit: qj.Circuit, task: Task) -> tuple[Plan, dict[tuple[int, bool], Plan]]:
-    """The plan that is chosen, and all that differ, by bound and whether phases are apart."""
+def all_plans(circuit: qj.Circuit, task: Task) -> tuple[Plan, dict[Strategy, Plan]]:
+    """The plan that is chosen, and all that differ."""
     factors = lower_pure(circuit.structure, task.leaves, task.data)
     dims = (2,) * circuit.num_qubits
     chosen = plan_factors(factors, dims, task)
-    plans = {(chosen.largest, chosen.split): chosen}
-    for split, largest in itertools.product((True, False), LARGEST_BLOCKS):
-        if largest <= max(math.prod(dims), 8):
-            plan = plan_with(factors, dims, task, largest=largest, split=split)
-            if all(_blocks(plan) != _blocks(other) for other in plans.values()):
-                plans[largest, split] = plan
+    plans = {chosen.way: chosen}
+    for way in strategies(factors, dims, task):
+        plan = plan_with(factors, dims, task, way)
+        if all(_blocks(plan) != _blocks(other) for other in plans.values()):
+            plans[way] = plan
     return chosen, plans
 
 
@@ -91,32 +98,36 @@ def row(n: int, batch: int, depth: int, rounds: int) -> dict[str, Any]:
     circuit = qj.angle_encoding(x[0]) + qj.hardware_efficient(theta, "circular")
     batched = batch > 1
     task = Task(batch=batch, leaves=frozenset([0] if batched else []), device=default_device())
-    chosen, plans = strategies(circuit, task)
+    chosen, plans = all_plans(circuit, task)
     times = measure(list(plans.values()), [x.T if batched else x[0], theta.reshape(-1)], rounds)
     mine = times[list(plans.values()).index(chosen)]
     return {
         "qubits": n,
         "batch": batch,
         "depth": depth,
-        "largest": chosen.largest,
-        "phases": "apart" if chosen.split else "within",
+        "largest": chosen.way.largest,
+        "apart": _apart(chosen.way),
         "predicted_us": 1e6 * chosen.seconds,
         "measured_us": 1e6 * mine,
         "best_us": 1e6 * min(times),
         "strategies": [
             {
-                "largest": largest,
-                "split": split,
+                **way._asdict(),
                 "predicted_us": 1e6 * plan.seconds,
                 "measured_us": 1e6 * seconds,
             }
-            for ((largest, split), plan), seconds in zip(plans.items(), times, strict=True)
+            for (way, plan), seconds in zip(plans.items(), times, strict=True)
         ],
     }
 
 
+def _apart(way: Strategy) -> str:
+    names = [name for name, flag in (("phases", way.split), ("CX", way.permute)) if flag]
+    return " and ".join(names) or "nothing"
+
+
 HEAD = (
-    "| qubits | batch | depth | blocks up to | phases | predicted, µs | measured, µs | best, µs "
+    "| qubits | batch | depth | blocks up to | apart | predicted, µs | measured, µs | best, µs "
     "| ratio |",
     "|" + " ---: |" * 4 + " --- |" + " ---: |" * 4,
 )
@@ -125,7 +136,7 @@ HEAD = (
 def line(one: dict[str, Any]) -> str:
     """A line of the table."""
     ratio = one["measured_us"] / one["best_us"]
-    cells = [one[name] for name in ("qubits", "batch", "depth", "largest", "phases")]
+    cells = [one[name] for name in ("qubits", "batch", "depth", "largest", "apart")]
     times = [f"{one[name]:.0f}" for name in ("predicted_us", "measured_us", "best_us")]
     return "| " + " | ".join(map(str, [*cells, *times, f"{ratio:.2f}"])) + " |"
 

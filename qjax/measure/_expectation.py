@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from qjax._innermost import combine_two, product_inside, reshape_inside
 from qjax._typing import Array
 from qjax.linalg import apply_matrix, as_state, is_density_matrix
 from qjax.measure._probabilities import planar
@@ -205,10 +206,7 @@ def _from_mask(
 ) -> Array:
     """Words of one X-mask."""
     num_qubits = state.shape[1].bit_length() - 1
-    if not mask:
-        products = [state[0] ** 2 + state[1] ** 2, None]
-    else:
-        products = _flipped_products(state, mask, num_qubits)
+    parts = [(state**2, (1.0, 1.0))] if not mask else _flipped_products(state, mask, num_qubits)
     values: list[Any] = [None] * len(words)
     counts = [sum(letter == "Y" for _, letter in word) for word in words]
     for part in (0, 1):  # Re(i^y t) is Re t, -Im t, -Re t, Im t for y = 0, 1, 2, 3
@@ -216,9 +214,7 @@ def _from_mask(
         if members:
             signs = [(1, -1, -1, 1)[counts[i] % 4] for i in members]
             supports = [[q for q, letter in words[i] if letter != "X"] for i in members]
-            product = products[part]
-            assert product is not None
-            sums = _signed_sums(product, supports, signs, num_qubits, errors)
+            sums = _signed_sums(*parts[part], supports, signs, num_qubits, errors)
             for k, i in enumerate(members):
                 values[i] = (sums, k)
     if all(v[0] is values[0][0] for v in values):
@@ -226,41 +222,62 @@ def _from_mask(
     return jnp.stack([v[0][v[1]] for v in values])
 
 
-def _flipped_products(state: Array, mask: tuple[int, ...], num_qubits: int) -> list[Array]:
-    """Real and imaginary part of conj(psi_{b xor x}) psi_b."""
+Summands = tuple[Array, tuple[float, float]]  # (2, 2**n), and how much each of the two counts
+
+
+def _flipped_products(state: Array, mask: tuple[int, ...], num_qubits: int) -> list[Summands]:
+    """Real and imaginary part of conj(psi_{b xor x}) psi_b, each as two summands.
+
+    They are not added here: the product that follows does so on the way, and their derivatives
+    need no zeros around them.
+    """
     edges = sorted({0, num_qubits} | set(mask) | {q + 1 for q in mask})
     spans = list(pairwise(edges))
-    view = state.reshape((2, *(2 ** (b - a) for a, b in spans)))
+    view = reshape_inside(state, (2, *(2 ** (b - a) for a, b in spans)))
     axes = tuple(1 + i for i, (a, b) in enumerate(spans) if a in mask and b == a + 1)
     flipped = lax.rev(view, axes)
-    real = flipped[0] * view[0] + flipped[1] * view[1]
-    imag = flipped[0] * view[1] - flipped[1] * view[0]
-    return [real.reshape(-1), imag.reshape(-1)]
+    real, imag = flipped * view, flipped * lax.rev(view, (0,))
+    shape = state.shape
+    return [
+        (reshape_inside(real, shape), (1.0, 1.0)),
+        (reshape_inside(imag, shape), (1.0, -1.0)),
+    ]
 
 
 def _signed_sums(
-    product: Array, supports: Sequence[Sequence[int]], signs: Sequence[int], num_qubits: int,
-    errors: Any,
+    product: Array, counts: tuple[float, float], supports: Sequence[Sequence[int]],
+    signs: Sequence[int], num_qubits: int, errors: Any,
 ) -> Array:  # fmt: skip
-    """sum_b prod_{q in support} (-1)^{b_q} product_b for every support, in one or two steps."""
+    """sum_b prod_{q in support} (-1)^{b_q} sum_c counts_c product_cb for every support.
+
+    It takes one step, or two: one half of the qubits after the other.
+    """
+
+    def contracted(table: Any, array: Array) -> Array:
+        """Over the first axis: (rows, ...)."""
+        if isinstance(table, np.ndarray):
+            return product_inside(table, array)
+        return jnp.tensordot(table.astype(array.dtype), array, axes=1, precision="highest")
+
+    combined = combine_two(product, counts)
     whole = num_qubits <= SMALL
     cut = 0 if whole else num_qubits // 2
     right = [_outcomes(s, range(cut, num_qubits), errors) for s in supports]
-    weights = np.asarray(signs, dtype=float)[:, None]
     if whole:
-        table = weights * _stack(right)
-        return jnp.matmul(jnp.asarray(table, product.dtype), product, precision="highest")
+        weights = np.asarray(signs, dtype=float)[:, None]
+        return contracted(weights * _stack(right), combined)
     keys = [tuple(q for q in s if q < cut) for s in supports]
     distinct = list(dict.fromkeys(keys))
     left = _stack([_outcomes(s, range(cut), errors) for s in distinct])
-    view = product.reshape(2**cut, -1)
-    # Tied to the state, so that XLA does not multiply tables of 2**(n/2) out when it compiles.
-    left = jnp.asarray(left, view.dtype) + 0 * lax.stop_gradient(view[0, 0])
-    sums = jnp.matmul(left, view, precision="highest")  # (distinct, D)
+    view = reshape_inside(combined, (2**cut, 2 ** (num_qubits - cut)))
+    sums = contracted(left, view)  # (distinct, D)
+    ends = jnp.asarray(_stack(right), sums.dtype)
+    crossed = lax.dot_general(
+        ends, sums, (((1,), (1,)), ((), ())), precision=lax.Precision.HIGHEST
+    )  # (words, distinct)
     place = np.zeros((len(keys), len(distinct)))
     place[np.arange(len(keys)), [distinct.index(k) for k in keys]] = np.asarray(signs)
-    spread = jnp.matmul(jnp.asarray(place, sums.dtype), sums, precision="highest")
-    return jnp.sum(spread * jnp.asarray(_stack(right), sums.dtype), axis=-1)
+    return jnp.sum(crossed * jnp.asarray(place, sums.dtype), axis=1)
 
 
 def _stack(rows: Sequence[Any]) -> Any:

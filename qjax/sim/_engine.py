@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from qjax._typing import Array
+from qjax.sim._bits import inverse, look_up
 from qjax.sim._kernels import (
     dense_matrix,
     gram,
@@ -24,7 +25,7 @@ from qjax.sim._kernels import (
     product_state,
     turn,
 )
-from qjax.sim._layout import COMPONENT, Order, arrange, canonical
+from qjax.sim._layout import COMPONENT, Order, arrange, canonical, free_order
 from qjax.sim._lowering import Factor
 from qjax.sim._numbers import Numbers
 from qjax.sim._pauli_basis import from_pauli, to_pauli
@@ -37,6 +38,7 @@ from qjax.sim._plan import (
     default_device,
     machine_of,
     plan_factors,
+    wanted_first,
 )
 from qjax.sim._tables import Pair, block_tables, chain_vectors
 
@@ -77,7 +79,18 @@ def _terms(block: Block) -> list[Any]:
     return [(f.sites, f.form.columns) for f in block.factors]
 
 
-def _step(block: Block, order: Order, plan: Plan) -> _Step:
+def _step(block: Block, order: Order, plan: Plan, first: Order = ()) -> _Step:
+    """Places one block.
+
+    Args:
+        block: which.
+        order: of the axes before it.
+        plan: that it belongs to.
+        first: axes that the next block wants first.
+    """
+    if block.kind == "permutation":
+        after = free_order(len(plan.dims), COMPONENT not in order, first)
+        return _Step(block, order, after, after)
     if block.kind == "split":
         return _Step(block, order, order, order)
     if block.kind == "phases":
@@ -96,10 +109,14 @@ def _step(block: Block, order: Order, plan: Plan) -> _Step:
     return _Step(block, order, move.order, after, move.outer)
 
 
-def _steps(segment: Segment, order: Order, plan: Plan) -> tuple[_Step, ...]:
+def _steps(
+    segment: Segment, order: Order, plan: Plan, following: Sequence[Segment]
+) -> tuple[_Step, ...]:
     steps = []
-    for block in segment.blocks:
-        steps.append(_step(block, order, plan))
+    for i, block in enumerate(segment.blocks):
+        first = wanted_first(segment, i, following)
+        first = tuple(axis for axis in first if axis in order)
+        steps.append(_step(block, order, plan, first))
         order = steps[-1].after
     return tuple(steps)
 
@@ -107,12 +124,13 @@ def _steps(segment: Segment, order: Order, plan: Plan) -> tuple[_Step, ...]:
 def _schedule(plan: Plan, order: Order) -> list[_Stretch]:
     """Orders of all axes through the whole plan."""
     stretches = []
-    for segment in plan.segments:
+    for k, segment in enumerate(plan.segments):
+        following = plan.segments[k + 1 :]
         start = order
         if segment.repeats > 1:  # begin as the loop ends: after two turns the order is stationary
             for _ in range(2):
-                start = _steps(segment, start, plan)[-1].after
-        steps = _steps(segment, start, plan)
+                start = _steps(segment, start, plan, following)[-1].after
+        steps = _steps(segment, start, plan, following)
         stretches.append(_Stretch(steps, segment.repeats, start, steps[-1].after))
         order = start if segment.repeats > 1 else steps[-1].after
     return stretches
@@ -133,7 +151,7 @@ def _arrays(
                 if step.block.kind == "phases":
                     assert step.phases is not None
                     arrays.append(phase_tables(step.phases, table, plan.dims, dtype))
-                elif step.block.kind == "split":
+                elif step.block.kind != "dense":
                     arrays.append(())
                 else:
                     arrays.append(_prepare(step, table, dtype))
@@ -176,13 +194,18 @@ def _forward(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
 
 
 def _meet(step: _Step, state: Array, plan: Plan) -> Array:
-    """Brings a state into the order of a step."""
+    """Brings a state into the order of a step, which is all that a permutation does."""
+    block = step.block
+    if block.kind == "permutation":
+        return look_up(state, step.before, step.order, block.sites, block.bit_map)
     return move_axes(state, step.before, step.order, plan.dims)
 
 
 def _apply(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
     if step.block.kind == "split":
         return _run_split(run.plan, step.block, step.order, state, run.numbers)
+    if step.block.kind == "permutation":
+        return state
     layout = step.phases
     if layout is not None:
         turned = turn(_view(state, layout), _shaped(array, layout), layout.axis, layout.merged)
@@ -218,6 +241,8 @@ def _pull(step: _Step, array: Any, ket: Array, bra: Array, plan: Plan) -> tuple[
         bra: cotangent of the state after it.
         plan: for the dimensions.
     """
+    if step.block.kind == "permutation":
+        return _move_back(step, bra, plan), ()
     if step.phases is not None:
         return _pull_phases(step, array, ket, bra)
     slope = gram(bra, ket, array, step.outer)
@@ -226,9 +251,11 @@ def _pull(step: _Step, array: Any, ket: Array, bra: Array, plan: Plan) -> tuple[
 
 
 def _move_back(step: _Step, state: Array, plan: Plan) -> Array:
-    before = step.before
-    order = step.order
-    return move_axes(state, order, before, plan.dims)
+    block = step.block
+    if block.kind == "permutation":
+        back = inverse(block.bit_map)
+        return look_up(state, step.order, step.before, block.sites, back)
+    return move_axes(state, step.order, step.before, plan.dims)
 
 
 def _pull_phases(step: _Step, tables: Any, ket: Array, bra: Array) -> tuple[Array, Any]:
@@ -253,6 +280,8 @@ def _pull_phases(step: _Step, tables: Any, ket: Array, bra: Array) -> tuple[Arra
 def _undo(step: _Step, array: Any, ket: Array) -> Array:
     """State that a unitary step met, in its order, from the state after it."""
     layout = step.phases
+    if step.block.kind == "permutation":
+        return ket
     if layout is None:
         return multiply(ket, array, step.outer, transposed=True)
     axis = 0 if layout.axis is None else layout.axis
@@ -324,9 +353,10 @@ def _best_start(plan: Plan, order: Order) -> Order:
     """The order in which the first block wants a product state."""
     if not plan.segments:
         return order
-    return _schedule(plan, order)[0].before if plan.segments[0].repeats > 1 else (
-        _step(plan.segments[0].blocks[0], order, plan).order
-    )  # fmt: skip
+    if plan.segments[0].repeats > 1:
+        return _schedule(plan, order)[0].before
+    block = plan.segments[0].blocks[0]
+    return order if block.kind == "permutation" else _step(block, order, plan).order
 
 
 def evolve(
@@ -550,11 +580,12 @@ def _run_keeping(run: _Run, arrays: list[list[Any]], state: Array) -> list[Any]:
 
         def turn_once(
             carry: Array, moving: Any, stretch: Any = stretch, shared: Any = shared
-        ) -> tuple[Array, list[Array]]:
-            met = []
+        ) -> tuple[Array, list[Array | None]]:
+            met: list[Array | None] = []
             for i, step in enumerate(stretch.steps):
-                met.append(_meet(step, carry, run.plan))
-                carry = _apply(step, _join(i, moving, shared), met[-1], run)
+                found = _meet(step, carry, run.plan)
+                met.append(None if step.block.kind == "permutation" else found)
+                carry = _apply(step, _join(i, moving, shared), found, run)
             return carry, met
 
         if stretch.repeats == 1:
@@ -602,9 +633,8 @@ class _Back(NamedTuple):
             met = _undo(step, array, ket)
             bra, slopes[i] = _pull(step, array, met, bra, self.plan)
             ket = _move_back(step, met, self.plan)
-            nothing = sum(
-                0 * lax.stop_gradient(s).reshape(-1)[0] for s in jax.tree.leaves(slopes[i])
-            )
+            if found := jax.tree.leaves(slopes[i]):  # a permutation has none
+                nothing = sum(0 * lax.stop_gradient(s).reshape(-1)[0] for s in found)
         return ket, bra, slopes
 
     def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from qjax.sim._cost import Machine
 
-__all__ = ["COMPONENT", "Move", "Order", "arrange", "canonical"]
+__all__ = ["COMPONENT", "Move", "Order", "arrange", "canonical", "free_order"]
 
 COMPONENT = -1  # label of the axis (real part, imaginary part); sites have their own numbers
 
@@ -36,6 +36,12 @@ class Move(NamedTuple):
 def canonical(num_sites: int, real: bool) -> Order:
     """Component first, then the sites ascending."""
     return (*(() if real else (COMPONENT,)), *range(num_sites))
+
+
+def free_order(num_sites: int, real: bool, first: Order) -> Order:
+    """Where the order may be chosen freely: some axes first, then the canonical order."""
+    rest = (axis for axis in canonical(num_sites, real) if axis not in first)
+    return (*first, *rest)
 
 
 def _size(axis: int, dims: Sequence[int]) -> int:

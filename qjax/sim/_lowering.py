@@ -12,7 +12,7 @@ matrices take half the work of complex ones, and all phases between two real sta
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import product
 from math import pi, prod
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from qjax.circuit import (
 )
 from qjax.errors import CircuitError
 from qjax.observables import PAULI_MATRICES, word_matrix
+from qjax.sim._bits import BitMap, affine_bit_map
 
 __all__ = ["Factor", "Form", "lower_gate", "lower_mixed", "lower_pure", "pauli_transfer"]
 
@@ -76,6 +77,14 @@ class Form:
     def size(self) -> int:
         """K, the product of the dimensions."""
         return prod(self.dims)
+
+    @cached_property
+    def bit_map(self) -> BitMap | None:
+        """How a gate that only renames basis states, such as CX, does it; None for any other."""
+        matrix = self.basis
+        if matrix is None or len(matrix) > 1 or self.columns is not None or set(self.dims) != {2}:
+            return None
+        return affine_bit_map(matrix[0])
 
 
 class Factor(NamedTuple):

@@ -14,26 +14,34 @@ import jax
 import numpy as np
 
 from qjax.circuit import Structure
+from qjax.sim._bits import BitMap, joined
 from qjax.sim._cost import MACHINES, Machine
-from qjax.sim._layout import arrange, canonical
+from qjax.sim._layout import COMPONENT, arrange, canonical, free_order
 from qjax.sim._lowering import Factor, Form, lower_mixed, lower_pure
 
 __all__ = [
+    "MOST_PRODUCTS",
     "Block",
     "Plan",
     "Segment",
+    "Strategy",
     "Task",
     "default_device",
     "machine_of",
     "make_plan",
     "plan_factors",
     "plan_with",
+    "products_fit",
+    "strategies",
+    "wanted_first",
 ]
 
 LARGEST_BLOCKS = (8, 16, 32, 64, 128, 256)  # sizes K of a block's matrix that are tried
 LONGEST_PERIOD = 1024  # factors of a layer that may become a loop
 UNROLLED = 24  # blocks up to which a repeated layer is written out
 LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as a whole
+MOST_PRODUCTS = 256  # of functions of angles, in a matrix built in one go
+LARGEST_CONSTANT = 2**20  # entries of what such a matrix is built from
 SMALL_STATE = 2**13  # numbers of a state that cost less than building matrices
 
 
@@ -66,8 +74,8 @@ class Block:
     """Factors that act together in one pass over the state.
 
     Attributes:
-        kind: "dense" (one matrix), "phases" (a diagonal) or "split" (a gate on the rows and the
-            columns of a density matrix one after the other).
+        kind: "dense" (one matrix), "phases" (a diagonal), "permutation" (basis states are renamed)
+            or "split" (a gate on the rows and the columns of a density matrix one after the other).
         sites: that it acts on, ascending.
         factors: in the order in which they act.
         complex: whether the matrix has an imaginary part.
@@ -90,6 +98,12 @@ class Block:
     def unitary(self) -> bool:
         """Whether its transpose undoes it."""
         return all(factor.form.unitary for factor in self.factors)
+
+    @cached_property
+    def bit_map(self) -> BitMap:
+        """What a permutation does to the bits of its sites."""
+        maps = [(f.form.bit_map, f.sites) for f in self.factors if f.form.bit_map is not None]
+        return joined(maps, self.sites)
 
     @cached_property
     def localised(self) -> tuple[tuple[Form, tuple[int, ...]], ...]:
@@ -118,6 +132,20 @@ class Segment(NamedTuple):
         return len(self.rows)
 
 
+class Strategy(NamedTuple):
+    """One way to plan.
+
+    Attributes:
+        largest: bound on the size K of a block's matrix.
+        split: whether phases are kept apart from matrices.
+        permute: whether CX and the like are.
+    """
+
+    largest: int
+    split: bool = True
+    permute: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """How a circuit is simulated.
@@ -129,8 +157,7 @@ class Plan:
         chains: per site the factors that act on |0> before any other qubit is touched; empty if
             the initial state is given. The state they make is a product.
         segments: the rest, in the order in which it acts.
-        largest: bound on the size of a block's matrix.
-        split: whether phases are kept apart from matrices.
+        way: how it was planned.
         seconds: predicted time of one run.
     """
 
@@ -139,9 +166,8 @@ class Plan:
     dims: tuple[int, ...]
     chains: tuple[tuple[Factor, ...], ...]
     segments: tuple[Segment, ...]
-    largest: int = 1
-    split: bool = True
-    seconds: float = 0.0
+    way: Strategy
+    seconds: float
 
     @cached_property
     def unitary(self) -> bool:
@@ -179,7 +205,7 @@ def _time(seconds: float) -> str:
 
 
 def _describe(block: Block) -> str:
-    kind = {"dense": "matrix", "phases": "phases", "split": "rows and columns"}[block.kind]
+    kind = {"dense": "matrix", "split": "rows and columns"}.get(block.kind, block.kind)
     flags = [f for f in ("complex", "sample") if getattr(block, f) and block.kind == "dense"]
     names = [factor.form.name for factor in block.factors]
     counted = {name: names.count(name) for name in dict.fromkeys(names)}
@@ -189,11 +215,9 @@ def _describe(block: Block) -> str:
 
 
 class _Options(NamedTuple):
-    """What the cost model chooses between."""
+    """What decides how factors are grouped."""
 
-    largest: int
-    split: bool
-    fuse: bool
+    way: Strategy
     task: Task
     dims: tuple[int, ...]
 
@@ -202,43 +226,51 @@ def _is_sample(factor: Factor, task: Task) -> bool:
     return factor.data in task.data or any(r.leaf in task.leaves for r in factor.references)
 
 
-def _stages(factors: Sequence[Factor], options: _Options) -> list[list[int]]:
-    """Numbers of the factors, stage by stage: matrices in even stages, phases in odd ones.
+STAGES = ("dense", "phases", "permutation")  # kinds of the stages, over and over again
+
+
+def _stages(factors: Sequence[Factor], options: _Options) -> list[tuple[str, list[int]]]:
+    """Kinds and numbers of the factors, stage by stage.
 
     Every factor goes to the earliest stage of its kind that the order on its sites allows, so
     that the phases between two layers of matrices become one diagonal.
     """
     level = [0] * len(options.dims)
     stages: dict[int, list[int]] = {}
+    whole: set[int] = set()
     for i, factor in enumerate(factors):
-        earliest = max(level[s] for s in factor.sites)
-        kind = _kind(factor, options)
-        if kind == "split":  # a stage of its own, after all that came before
-            chosen = max(level) + 2 - max(level) % 2
-            level = [chosen + 2] * len(level)
-            stages[chosen] = [i]
-            continue
-        wanted = {"dense": 0, "phases": 1}.get(kind, earliest % 2)
-        chosen = earliest + (earliest % 2 != wanted)
-        for site in factor.sites:
-            level[site] = chosen
+        kinds = _kinds(factor, options)
+        if "split" in kinds:  # a stage of its own, after all that came before
+            chosen = (max(level) // len(STAGES) + 1) * len(STAGES)
+            whole.add(chosen)
+            level = [chosen + len(STAGES)] * len(level)
+        else:
+            chosen = max(level[s] for s in factor.sites)
+            while STAGES[chosen % len(STAGES)] not in kinds:
+                chosen += 1
+            for site in factor.sites:
+                level[site] = chosen
         stages.setdefault(chosen, []).append(i)
-    return [stages[key] for key in sorted(stages)]
+    return [
+        ("split" if key in whole else STAGES[key % len(STAGES)], stages[key])
+        for key in sorted(stages)
+    ]
 
 
-def _kind(factor: Factor, options: _Options) -> str:
+def _kinds(factor: Factor, options: _Options) -> tuple[str, ...]:
+    """Kinds of the stages that a factor fits into, the first for a factor by itself."""
     form = factor.form
     if form.inner:
-        return "split"
+        return ("split",)
     if form.columns is None:
-        return "dense"
-    if _is_sample(factor, options.task):
-        return "phases"
-    if form.size > max(options.largest, 4):
-        return "phases"
-    if not options.split:
-        return "dense"
-    return "phases" if form.basis is None else "either"
+        if not options.way.permute or form.bit_map is None:
+            return ("dense",)
+        return ("permutation",) if len(factor.sites) > 1 else ("dense", "permutation")
+    if _is_sample(factor, options.task) or form.size > max(options.way.largest, 4):
+        return ("phases",)
+    if not options.way.split:
+        return ("dense",)
+    return ("phases",) if form.basis is None else ("dense", "phases")
 
 
 def _is_small(options: _Options) -> bool:
@@ -261,10 +293,10 @@ def _pack(
         sites = set(factor.sites)
         first = max((last.get(site, 0) for site in sites), default=0)
         chosen = None
-        alone = _is_sample(factor, options.task) or not options.fuse
+        alone = _is_sample(factor, options.task) or not options.task.fuse
         if not alone:
             joins = len(sites) > 1 and _is_small(options)  # a layer of its own form ends here
-            bound = max(options.largest, factor.form.size)
+            bound = max(options.way.largest, factor.form.size)
             best = None
             for j in range(first, len(blocks)):
                 if j in closed or (joins and any(factors[k].references for k in blocks[j][1])):
@@ -290,17 +322,14 @@ def _pack(
 
 def _group(factors: Sequence[Factor], options: _Options) -> list[tuple[str, list[int]]]:
     """Kinds and factor numbers of the blocks, in the order in which they act."""
-    if not options.fuse:
-        return [(_kind(f, options).replace("either", "dense"), [i]) for i, f in enumerate(factors)]
+    if not options.task.fuse:
+        return [(_kinds(factor, options)[0], [i]) for i, factor in enumerate(factors)]
     groups: list[tuple[str, list[int]]] = []
-    for stage in _stages(factors, options):
-        kinds = {_kind(factors[i], options) for i in stage}
-        if "split" in kinds:
-            groups += [("split", [i]) for i in stage]
-        elif "phases" in kinds:
-            groups.append(("phases", stage))
-        else:
+    for kind, stage in _stages(factors, options):
+        if kind == "dense":
             groups += [("dense", members) for _, members in _pack(factors, stage, options)]
+        else:
+            groups.append((kind, stage))
     return groups
 
 
@@ -353,7 +382,7 @@ def _plan_segments(factors: Sequence[Factor], options: _Options) -> tuple[Segmen
         groups = _group(part, options)
         return Segment((tuple(_block(k, [part[i] for i in m], options.task) for k, m in groups),))
 
-    if not options.fuse:
+    if not options.task.fuse:
         return (whole(factors),) if factors else ()
     start, period, repeats = _find_loop(factors)
     if repeats < 3 or len(factors) <= LONGEST_PLANNED:
@@ -402,11 +431,16 @@ def _predict(segments: Sequence[Segment], options: _Options, machine: Machine) -
     real = task.mixed
     order = canonical(len(dims), real)
     numbers = (1 if real else 2) * prod(dims) * task.batch
-    total = 0.0
+    total = machine.start
     built: dict[tuple, int] = {}  # blocks of one form, and how many there are
-    for segment in segments:
+    for k, segment in enumerate(segments):
+        following = segments[k + 1 :]
         seconds = 0.0
-        for block in segment.blocks:
+        for i, block in enumerate(segment.blocks):
+            if block.kind == "permutation":
+                seconds += machine.permutation(numbers)
+                order = free_order(len(dims), real, wanted_first(segment, i, following))
+                continue
             if block.kind == "phases":
                 seconds += machine.phases(numbers)
                 continue
@@ -416,24 +450,58 @@ def _predict(segments: Sequence[Segment], options: _Options, machine: Machine) -
             move = arrange(order, block.sites, block.complex, dims, task.batch, machine)
             order = move.order
             seconds += move.seconds * (8 if block.sample else 1)
-            key = (block.size, block.complex, block.localised, _num_angles(block))
+            key = (block.size, block.complex, block.localised, _pieces(block))
             built[key] = built.get(key, 0) + segment.repeats
         total += seconds * segment.repeats
-    for (size, is_complex, _, angles), count in built.items():
-        if angles:
-            products = 2 ** min(angles, 8) * (2 if is_complex else 1)
-            total += machine.matrices(size, products, count)
+    for (size, is_complex, _, pieces), count in built.items():
+        if pieces:
+            total += machine.matrices(size, 2 if is_complex else 1, pieces, count)
     return total
 
 
-def _num_angles(block: Block) -> int:
-    return sum(bool(factor.references) for factor in block.factors)
+def wanted_first(segment: Segment, i: int, following: Sequence[Segment]) -> tuple[int, ...]:
+    """The axes that the block after the i-th one wants first.
+
+    Args:
+        segment: of the block.
+        i: its number.
+        following: the next segments.
+    """
+    blocks = segment.blocks
+    if i + 1 < len(blocks):
+        block = blocks[i + 1]
+    elif segment.repeats > 1:
+        block = blocks[0]
+    elif following:
+        block = following[0].blocks[0]
+    else:
+        return ()
+    if block.kind != "dense":
+        return ()
+    return (COMPONENT, *block.sites) if block.complex else block.sites
+
+
+def _pieces(block: Block) -> tuple[int, ...]:
+    """Products of functions of angles in each of the pieces that its matrix is built of."""
+    features = [len(f.form.features) or 2 for f in block.factors if f.references]
+    pieces: list[int] = []
+    for count in features:
+        if pieces and products_fit(pieces[-1] * count, block.size):
+            pieces[-1] *= count
+        else:
+            pieces.append(count)
+    return tuple(pieces)
+
+
+def products_fit(products: int, size: int) -> bool:
+    """Whether a matrix (size, size) may be one sum over so many products of functions of angles."""
+    return products <= MOST_PRODUCTS and products * size**2 <= LARGEST_CONSTANT
 
 
 def plan_factors(
     factors: Sequence[Factor], dims: tuple[int, ...], task: Task, structure: Structure | None = None
 ) -> Plan:
-    """Plans a sequence of factors: tries block sizes, and phases apart or within matrices.
+    """Plans a sequence of factors in the way that is predicted to be fastest.
 
     Args:
         factors: in the order in which they act.
@@ -441,27 +509,31 @@ def plan_factors(
         task: what the plan is for.
         structure: of the circuit, for printing.
     """
-    best: Plan | None = None
-    for split in (True, False) if not task.mixed and task.fuse else (True,):
-        for largest in LARGEST_BLOCKS if task.fuse else (1,):
-            if largest <= max(prod(dims), 8):
-                plan = plan_with(factors, dims, task, largest=largest, split=split)
-                best = plan if best is None or plan.seconds < best.seconds else best
-    assert best is not None
-    return replace(best, structure=structure)
+    plans = (plan_with(factors, dims, task, way) for way in strategies(factors, dims, task))
+    return replace(min(plans, key=lambda plan: plan.seconds), structure=structure)
 
 
-def plan_with(
-    factors: Sequence[Factor], dims: tuple[int, ...], task: Task, *, largest: int, split: bool
-) -> Plan:
-    """One strategy: a bound on the size of matrices, and phases apart from them or within.
+def strategies(factors: Sequence[Factor], dims: tuple[int, ...], task: Task) -> list[Strategy]:
+    """All ways that are tried."""
+    if not task.fuse:
+        return [Strategy(1)]
+    sizes = [size for size in LARGEST_BLOCKS if size <= max(prod(dims), 8)]
+    ways = [Strategy(size) for size in sizes]
+    if task.mixed:
+        return ways
+    if any(len(f.sites) > 1 and f.form.bit_map is not None for f in factors):
+        ways += [Strategy(size, permute=True) for size in sizes if size < prod(dims)]
+    return ways + [Strategy(size, split=False) for size in sizes]
+
+
+def plan_with(factors: Sequence[Factor], dims: tuple[int, ...], task: Task, way: Strategy) -> Plan:
+    """Plans a sequence of factors in one way.
 
     Args:
         factors: in the order in which they act.
         dims: of the sites.
         task: what the plan is for.
-        largest: bound on the size K of a block's matrix.
-        split: whether phases are kept apart.
+        way: how.
     """
     chains: tuple[tuple[Factor, ...], ...] = ()
     rest = list(factors)
@@ -469,10 +541,10 @@ def plan_with(
         chains = ((),) * len(dims)
         if task.fuse:
             chains, rest = _take_chains(factors, len(dims))
-    options = _Options(largest, split, task.fuse, task, dims)
+    options = _Options(way, task, dims)
     segments = _plan_segments(rest, options)
     seconds = _predict(segments, options, machine_of(task.device))
-    return Plan(None, task, dims, chains, segments, largest, split, seconds)
+    return Plan(None, task, dims, chains, segments, way, seconds)
 
 
 def machine_of(device: str) -> Machine:

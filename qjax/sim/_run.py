@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from qjax._innermost import reshape_inside
 from qjax._typing import Array
 from qjax.circuit import Circuit, Structure, is_noisy
 from qjax.linalg import is_density_matrix, partial_trace
@@ -72,7 +73,8 @@ def _planar_state(
     start = None
     if ket is not None:
         start = jnp.concatenate([ket.real, ket.imag]) if jnp.iscomplexobj(ket) else ket
-    state = evolve_state(structure, params, data, start, **options).reshape(2, -1)
+    flat = evolve_state(structure, params, data, start, **options)
+    state = reshape_inside(flat, (2, flat.size // 2))
     if not postselects(structure):
         return state, jnp.ones(())
     return _renormalised(state, jnp.sum(state**2), power=2)

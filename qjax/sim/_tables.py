@@ -17,12 +17,9 @@ import numpy as np
 from qjax._typing import Array
 from qjax.sim._lowering import Factor, Form
 from qjax.sim._numbers import Numbers, Wanted
-from qjax.sim._plan import Block, Plan, Segment
+from qjax.sim._plan import MOST_PRODUCTS, Block, Plan, Segment, products_fit
 
 __all__ = ["Pair", "PhaseTerms", "block_tables", "chain_vectors"]
-
-MOST_PRODUCTS = 256  # of functions of angles, per block
-LARGEST_CONSTANT = 2**20  # entries
 
 
 class Pair(NamedTuple):
@@ -119,7 +116,7 @@ def _pieces(sketch: Sketch, dims: tuple[int, ...]) -> tuple[_Piece, ...]:
             pieces.append(_Piece(kind, (i,)))
             continue
         grown = products * len(linear.features)
-        if run and has_angle and (grown > MOST_PRODUCTS or grown * size**2 > LARGEST_CONSTANT):
+        if run and has_angle and not products_fit(grown, size):
             close()
             grown = len(linear.features)
         run.append(i)

@@ -62,7 +62,7 @@ def lowered_step(model, x):
 
 
 @pytest.mark.parametrize("name", ["quantum-first", "quantum-features"])
-@pytest.mark.parametrize("num_features", [16, 64])
+@pytest.mark.parametrize("num_features", [16, 32])
 def test_operations_add_up_to_xlas(name, num_features):
     """Within 10 % of the cost analysis of the whole step, in which nothing is a loop."""
     model, x = create(name, num_features), jnp.ones((32, num_features))
@@ -73,7 +73,7 @@ def test_operations_add_up_to_xlas(name, num_features):
 
 def test_loops_count_as_often_as_they_run(monkeypatch):
     """A circuit of ten equal layers runs as a loop; written out, it has as many operations."""
-    model, x = create("quantum-features", 196), jnp.ones((32, 196))
+    model, x = create("quantum-features", 64), jnp.ones((32, 64))
     program = lowered_step(model, x)
     assert "stablehlo.while" in program.as_text()
     found = split(model, x).flops
@@ -160,7 +160,8 @@ def stack(kind: str):
 
 def test_layers_of_a_stack_are_told_apart():
     """Dropping qubits costs nothing; rotating the kept ones before that does."""
-    plain, turned = (split(stack(kind)).layers for kind in ("partial_trace", "controlled"))
+    x = jnp.ones((32, 4))  # few samples cost less than the matrices, which are planned together
+    plain, turned = (split(stack(kind), x).layers for kind in ("partial_trace", "controlled"))
     assert [row.name for row in plain] == [
         "0.0 QuantumFeatureExtractor",
         "0.1 QuantumPooling",

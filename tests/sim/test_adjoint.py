@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
+from qjax.sim import _primitive
 from qjax.sim._engine import evolve
 from qjax.sim._plan import Task, make_plan
 from qjax.sim._primitive import evolve_state
@@ -275,3 +276,31 @@ def test_max_bytes_of_expectation():
     drawn: Any = {"method": "trajectories", "num_trajectories": 2, "key": jax.random.key(0)}
     with pytest.raises(qj.QjaxError, match="`max_bytes` must not be given with method="):
         qj.expectation(qj.Circuit(1), qj.Z(0), max_bytes=0, **drawn)
+
+
+@pytest.mark.parametrize("batch", [8, 7])
+def test_large_batches_go_back_in_parts(batch, monkeypatch):
+    """The gradient in shared and in per-sample angles is the same, part by part."""
+    xs = jnp.asarray(RNG.uniform(-np.pi, np.pi, (batch, 3)))
+
+    def loss(theta, xs):
+        values = jax.vmap(lambda x: qj.expectation(build(theta, x), WORDS))(xs)
+        return jnp.sum(jnp.sin(values))
+
+    whole = jax.grad(loss, argnums=(0, 1))(THETA, xs)
+    sizes = []
+    at_once = _primitive._vjp_at_once
+
+    def noted(*operands, spec, tangents):
+        sizes.append(spec.batch)
+        return at_once(*operands, spec=spec, tangents=tangents)
+
+    jax.clear_caches()
+    monkeypatch.setattr(_primitive, "_vjp_at_once", noted)
+    monkeypatch.setattr(_primitive, "LARGEST_PART", 0)
+    monkeypatch.setattr(_primitive, "LEAST_PART", 2)
+    parts = jax.grad(loss, argnums=(0, 1))(THETA, xs)
+    jax.clear_caches()
+    assert set(sizes) == {2 if batch == 8 else 7}  # seven samples have no equal parts
+    for one, other in zip(parts, whole, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)

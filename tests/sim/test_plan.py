@@ -9,7 +9,7 @@ import qjax as qj
 from qjax.sim import make_plan
 from qjax.sim._engine import evolve
 from qjax.sim._lowering import lower_pure
-from qjax.sim._plan import Task, plan_with
+from qjax.sim._plan import Strategy, Task, plan_with
 from qjax.sim._primitive import evolve_state
 
 RNG = np.random.default_rng(11)
@@ -92,17 +92,22 @@ def test_fusion_changes_nothing_in_density_matrices(case):
 
 
 @pytest.mark.parametrize("largest", [2, 4, 8, 16])
-@pytest.mark.parametrize("split", [True, False], ids=["phases apart", "phases in matrices"])
+@pytest.mark.parametrize(
+    ("split", "permute"),
+    [(True, False), (True, True), (False, False), (False, True)],
+    ids=["phases apart", "phases and CX apart", "all in matrices", "CX apart"],
+)
 @pytest.mark.parametrize("case", ["layers, ring", "mixed", "many controls", "product formula"])
 @pytest.mark.usefixtures("x64")
-def test_every_strategy_gives_the_same(case, split, largest):
+def test_every_strategy_gives_the_same(case, split, permute, largest):
     """Whatever the cost model chooses, the numbers are those of the reference plan."""
     circuit = PURE[case]
     task = Task(device="cpu")
     factors = lower_pure(circuit.structure)
     dims = (2,) * circuit.num_qubits
-    plan = plan_with(factors, dims, task, largest=largest, split=split)
-    assert (plan.largest, plan.split) == (largest, split)
+    plan = plan_with(factors, dims, task, Strategy(largest, split, permute))
+    kinds = {block.kind for segment in plan.segments for block in segment.blocks}
+    assert ("permutation" in kinds) == (permute and case in ("layers, ring", "mixed"))
     run = jax.jit(lambda p, d: evolve(plan, p, d, None, jnp.dtype(float))[:, 0])
     found = run([jnp.asarray(p, float) for p in circuit.params], circuit.data)
     expected = final(circuit, mixed=False, fuse=False)
@@ -145,7 +150,7 @@ def test_real_gates_stay_real():
     """RY, H, CX and CZ need no imaginary part, and RX only phases beside a real matrix."""
     circuit = qj.Circuit(2, [qj.CX(0, 1), qj.RY(0.1, 0), qj.H(1), qj.CZ(0, 1), qj.RX(0.2, 1)])
     task = Task(device="cpu")
-    plan = plan_with(lower_pure(circuit.structure), (2, 2), task, largest=4, split=True)
+    plan = plan_with(lower_pure(circuit.structure), (2, 2), task, Strategy(4))
     blocks = [block for segment in plan.segments for block in segment.blocks]
     assert {block.kind for block in blocks} == {"dense", "phases"}
     assert not any(block.complex for block in blocks)
