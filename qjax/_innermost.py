@@ -70,6 +70,7 @@ def _reshaped(array: Any, *, shape: tuple[int, ...]) -> Array:
 
 def _multiplied(array: Any, *, table: _Table) -> Array:
     flat = jnp.reshape(array, (array.shape[0], -1))
+    # Or XLA would multiply it out with a constant cotangent while it compiles, for seconds.
     values = lax.optimization_barrier(jnp.asarray(table.values, array.dtype))
     axes = (((1,), (0,)), ((), ()))
     found = lax.dot_general(values, flat, axes, precision=lax.Precision.HIGHEST)
