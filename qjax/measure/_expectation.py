@@ -206,7 +206,10 @@ def _from_mask(
 ) -> Array:
     """Words of one X-mask."""
     num_qubits = state.shape[1].bit_length() - 1
-    parts = [(state**2, (1.0, 1.0))] if not mask else _flipped_products(state, mask, num_qubits)
+    if mask:
+        products = _flipped_products(state, mask, num_qubits)
+    else:
+        products = [combine_two(state**2, (1.0, 1.0))]
     values: list[Any] = [None] * len(words)
     counts = [sum(letter == "Y" for _, letter in word) for word in words]
     for part in (0, 1):  # Re(i^y t) is Re t, -Im t, -Re t, Im t for y = 0, 1, 2, 3
@@ -214,7 +217,7 @@ def _from_mask(
         if members:
             signs = [(1, -1, -1, 1)[counts[i] % 4] for i in members]
             supports = [[q for q, letter in words[i] if letter != "X"] for i in members]
-            sums = _signed_sums(*parts[part], supports, signs, num_qubits, errors)
+            sums = _signed_sums(products[part], supports, signs, num_qubits, errors)
             for k, i in enumerate(members):
                 values[i] = (sums, k)
     if all(v[0] is values[0][0] for v in values):
@@ -222,36 +225,23 @@ def _from_mask(
     return jnp.stack([v[0][v[1]] for v in values])
 
 
-Summands = tuple[Array, tuple[float, float]]  # (2, 2**n), and how much each of the two counts
-
-
-def _flipped_products(state: Array, mask: tuple[int, ...], num_qubits: int) -> list[Summands]:
-    """Real and imaginary part of conj(psi_{b xor x}) psi_b, each as two summands.
-
-    They are not added here: the product that follows does so on the way, and their derivatives
-    need no zeros around them.
-    """
+def _flipped_products(state: Array, mask: tuple[int, ...], num_qubits: int) -> list[Array]:
+    """Real and imaginary part of conj(psi_{b xor x}) psi_b."""
     edges = sorted({0, num_qubits} | set(mask) | {q + 1 for q in mask})
     spans = list(pairwise(edges))
     view = reshape_inside(state, (2, *(2 ** (b - a) for a, b in spans)))
     axes = tuple(1 + i for i, (a, b) in enumerate(spans) if a in mask and b == a + 1)
     flipped = lax.rev(view, axes)
-    real, imag = flipped * view, flipped * lax.rev(view, (0,))
-    shape = state.shape
-    return [
-        (reshape_inside(real, shape), (1.0, 1.0)),
-        (reshape_inside(imag, shape), (1.0, -1.0)),
-    ]
+    real = combine_two(flipped * view, (1.0, 1.0))
+    imag = combine_two(flipped * lax.rev(view, (0,)), (1.0, -1.0))
+    return [reshape_inside(part, (2**num_qubits,)) for part in (real, imag)]
 
 
 def _signed_sums(
-    product: Array, counts: tuple[float, float], supports: Sequence[Sequence[int]],
-    signs: Sequence[int], num_qubits: int, errors: Any,
+    product: Array, supports: Sequence[Sequence[int]], signs: Sequence[int], num_qubits: int,
+    errors: Any,
 ) -> Array:  # fmt: skip
-    """sum_b prod_{q in support} (-1)^{b_q} sum_c counts_c product_cb for every support.
-
-    It takes one step, or two: one half of the qubits after the other.
-    """
+    """sum_b prod_{q in support} (-1)^{b_q} product_b for every support, in one or two steps."""
 
     def contracted(table: Any, array: Array) -> Array:
         """Over the first axis: (rows, ...)."""
@@ -259,17 +249,16 @@ def _signed_sums(
             return product_inside(table, array)
         return jnp.tensordot(table.astype(array.dtype), array, axes=1, precision="highest")
 
-    combined = combine_two(product, counts)
     whole = num_qubits <= SMALL
     cut = 0 if whole else num_qubits // 2
     right = [_outcomes(s, range(cut, num_qubits), errors) for s in supports]
     if whole:
         weights = np.asarray(signs, dtype=float)[:, None]
-        return contracted(weights * _stack(right), combined)
+        return contracted(weights * _stack(right), product)
     keys = [tuple(q for q in s if q < cut) for s in supports]
     distinct = list(dict.fromkeys(keys))
     left = _stack([_outcomes(s, range(cut), errors) for s in distinct])
-    view = reshape_inside(combined, (2**cut, 2 ** (num_qubits - cut)))
+    view = reshape_inside(product, (2**cut, 2 ** (num_qubits - cut)))
     sums = contracted(left, view)  # (distinct, D)
     ends = jnp.asarray(_stack(right), sums.dtype)
     crossed = lax.dot_general(

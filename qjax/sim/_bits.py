@@ -129,6 +129,7 @@ def _impl(state: Array, *, where: _Where) -> Array:
 def _look_up(
     state: Array, before: Order, after: Order, sites: Sequence[int], bit_map: BitMap
 ) -> Array:
+    """`look_up` of one part."""
     back = inverse(bit_map)
     count = len(before)
     found, own = {axis: i for i, axis in enumerate(after)}, {s: i for i, s in enumerate(sites)}

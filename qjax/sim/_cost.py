@@ -22,9 +22,9 @@ class Machine(NamedTuple):
         phase: per number of the state, of one pass of phases.
         move: per number of the state, of a transposition that keeps rows together.
         short: factor on `move` if rows are shorter than `row` numbers.
-        read: per number of the state, of one pass that reads them in another order.
         row: length of a row in numbers that still moves well.
         far: factor on `move` if many numbers lie behind the axes of a block.
+        read: per number of the state, of one pass that reads them in another order.
         flop: of one multiplication and addition, in one large matrix product.
         batched: the same in many small ones.
         build: of the matrices of one form, however few and small.

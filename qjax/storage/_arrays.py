@@ -1,8 +1,8 @@
 """Leaves of a pytree to and from the arrays of one Zarr 3 group.
 
-Small leaves are packed, byte after byte, into one array, since each array costs milliseconds;
-large ones have an array of their own. Dtypes that Zarr lacks are stored as unsigned integers of
-the same width.
+Small leaves are packed, byte after byte, into one array of one chunk, since each array costs
+milliseconds; large ones have an array of their own. Dtypes that Zarr lacks are stored as unsigned
+integers of the same width.
 """
 
 import math
@@ -225,10 +225,11 @@ def _take(record: LeafRecord, flat: np.ndarray, count: int, dtype: np.dtype) -> 
 
 def _packed_files(small: Sequence[np.ndarray]) -> dict[str, bytes]:
     """A group with one array of all small leaves, as files of Zarr 3."""
-    if not small:
-        return {**_template(None)}
     content = b"".join(leaf.data for leaf in small)
-    return {**_template(len(content)), **({f"{PACKED}/c/0": content} if content else {})}
+    files = dict(_template(len(content) if small else None))
+    if content:
+        files[f"{PACKED}/c/0"] = content
+    return files
 
 
 @lru_cache(maxsize=16)

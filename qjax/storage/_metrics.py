@@ -243,7 +243,7 @@ def _with_dropped(table: pa.Table, dropped: int) -> pa.Table:
 
 def _encode(table: pa.Table) -> bytes:
     # The newest part is encoded at each commit, so what is cheap counts: a dictionary of floats
-    # that hardly repeat is five times as slow, and zstd and statistics make it three times.
+    # that hardly repeat is five times as slow; zstd and statistics, up to three.
     texts: Any = [item.name for item in table.schema if item.type == pa.string()]
     sink = pa.BufferOutputStream()
     pq.write_table(
