@@ -210,8 +210,9 @@ def _describe(block: Block) -> str:
     names = [factor.form.name for factor in block.factors]
     counted = {name: names.count(name) for name in dict.fromkeys(names)}
     listed = ", ".join(f"{n} {name}" if n > 1 else name for name, n in counted.items())
-    where = ", ".join(map(str, block.sites)) if len(block.sites) <= 8 else f"{len(block.sites)}"
-    return f"{' '.join([*flags, kind])} on qubits {where}: {listed}"
+    count = len(block.sites)
+    where = f"{count} qubits" if count > 8 else f"qubits {', '.join(map(str, block.sites))}"
+    return f"{' '.join([*flags, kind])} on {where}: {listed}"
 
 
 class _Options(NamedTuple):
