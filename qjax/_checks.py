@@ -1,8 +1,9 @@
 """Argument checks: one function per kind of argument, each raising one clear message.
 
 What is static (qubit numbers, shapes) is checked when an object is built. What is a number
-is checked at once where it is concrete; inside a transformation it becomes a
-`checkify.debug_check`, which costs nothing unless the function runs under `qjax.checked`.
+is checked at once where it is concrete; inside a transformation it is checked only under
+`qjax.checked`. Elsewhere not even an effect of the check is left in the program, which would send
+every call of a jitted function through Python instead of JAX's compiled dispatch.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from functools import wraps
 from operator import index
 from typing import Any, ParamSpec, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,6 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MAX_NUM_QUBITS = 40
+
+# Part of the key of JAX's caches, so that what was traced without checks is traced again with them.
+_checks_traced = jax.make_user_context(False)
 
 
 def check_qubits(qubits: Any, *, name: str = "qubits") -> tuple[int, ...]:
@@ -112,10 +117,10 @@ def check_numbers(
         concrete = tuple(np.asarray(part) for part in parts)
         if not np.all(predicate(concrete if isinstance(values, tuple) else concrete[0])):
             raise error(message)
-        return
-    from jax.experimental import checkify  # costs import time; only traced checks need it
+    elif _checks_traced.value:
+        from jax.experimental import checkify  # costs import time; only traced checks need it
 
-    checkify.debug_check(jnp.all(predicate(values)), message)
+        checkify.check(jnp.all(predicate(values)), message)
 
 
 def check_finite(values: Any, *, name: str, error: type[QjaxError]) -> None:
@@ -163,7 +168,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        error, result = transformed(*args, **kwargs)
+        with _checks_traced(True):
+            error, result = transformed(*args, **kwargs)
         text = error.get()
         if text is not None:
             raise QjaxError(text.removesuffix(" (`check` failed)"))

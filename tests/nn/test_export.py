@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import export
-from jax.experimental import checkify
 
 from qjax.nn import DecodingLayer, NoisyExecutor, QuantumFeatureExtractor, models
 from qjax.transforms import NoiseModel
@@ -32,8 +31,8 @@ assert not any(name.split(".")[0] in ("qjax", "flax") for name in sys.modules if
 
 
 def function_of(model, x):
-    """The model with its arrays as constants, and without the checks of numbers inside jit."""
-    return checkify.checkify(nnx.merge(*nnx.split(model)), errors=frozenset())(x)[1]
+    """The model with its arrays as constants."""
+    return nnx.merge(*nnx.split(model))(x)
 
 
 def exported(function, *shape, **options) -> bytearray:
@@ -95,8 +94,7 @@ def test_parameters_as_an_argument():
     leaves, tree = jax.tree.flatten(state)
 
     def run(leaves, x):
-        model = nnx.merge(graph, tree.unflatten(leaves))
-        return checkify.checkify(model, errors=frozenset())(x)[1]
+        return nnx.merge(graph, tree.unflatten(leaves))(x)
 
     shapes = jax.eval_shape(lambda: (leaves, jnp.asarray(X)))
     again = export.deserialize(export.export(jax.jit(run))(*shapes).serialize())
@@ -130,9 +128,3 @@ def test_open_batch_size_is_refused():
     (size,) = export.symbolic_shape("size")
     with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
         exported(partial(function_of, hybrid()), size, 8)
-
-
-def test_checks_cannot_be_written():
-    """With the checks of numbers inside jit, JAX refuses to write the file."""
-    with pytest.raises(NotImplementedError, match="ErrorEffect"):
-        exported(hybrid(), *X.shape)

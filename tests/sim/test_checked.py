@@ -40,3 +40,23 @@ def test_reports_inside_transformations(case, wrap):
     wrap(function)(bad)
     with pytest.raises(QjaxError, match=r"must|probability zero"):
         qj.checked(wrap(function))(bad)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_leaves_no_trace_elsewhere(case):
+    """An effect in the program would send each call of it through Python."""
+    function, good, _ = CASES[case]
+    assert not jax.make_jaxpr(function)(jnp.array(good)).effects
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_jitted_function_with_and_without(case):
+    """What was traced without checks is traced again with them, and the other way round."""
+    function, good, bad = CASES[case]
+    good, bad = jnp.array(good), jnp.array(bad)
+    function = jax.jit(function)
+    for _ in range(2):
+        function(bad)
+        with pytest.raises(QjaxError, match=r"must|probability zero"):
+            qj.checked(function)(bad)
+        np.testing.assert_array_equal(qj.checked(function)(good), function(good))
