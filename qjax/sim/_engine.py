@@ -18,18 +18,24 @@ from jax import lax
 from qjax._typing import Array
 from qjax.sim._bits import inverse, look_up
 from qjax.sim._kernels import (
+    Unit,
     dense_matrix,
     gram,
     move_axes,
     multiply,
-    product_state,
     turn,
 )
 from qjax.sim._layout import COMPONENT, Order, arrange, canonical, free_order
 from qjax.sim._lowering import Factor
 from qjax.sim._numbers import Numbers
 from qjax.sim._pauli_basis import from_pauli, to_pauli
-from qjax.sim._phases import PhaseLayout, phase_layout, phase_tables, table_sums
+from qjax.sim._phases import (
+    PhaseLayout,
+    phase_layout,
+    phase_tables,
+    phase_units,
+    table_sums,
+)
 from qjax.sim._plan import (
     Block,
     Plan,
@@ -40,6 +46,7 @@ from qjax.sim._plan import (
     plan_factors,
     wanted_first,
 )
+from qjax.sim._products import product_state
 from qjax.sim._tables import Pair, block_tables, chain_vectors
 
 __all__ = ["cotangents", "evolve", "run_factors"]
@@ -139,18 +146,24 @@ def _schedule(plan: Plan, order: Order) -> list[_Stretch]:
 def _arrays(
     plan: Plan, stretches: Sequence[_Stretch], numbers: Numbers, dtype: Any
 ) -> Callable[[], list[list[Any]]]:
-    """What every step multiplies by: a matrix, or tables of phases."""
+    """What every step is made of: a matrix, tables of phases, or nothing."""
     build = block_tables(plan, numbers, dtype)
 
     def ready() -> list[list[Any]]:
         tables = build()
+        diagonals = [
+            (step.phases, table)
+            for stretch, row in zip(stretches, tables, strict=True)
+            for step, table in zip(stretch.steps, row, strict=True)
+            if step.phases is not None
+        ]
+        phases = iter(phase_tables(diagonals, plan.dims, dtype))
         result = []
         for stretch, row in zip(stretches, tables, strict=True):
             arrays = []
             for step, table in zip(stretch.steps, row, strict=True):
-                if step.block.kind == "phases":
-                    assert step.phases is not None
-                    arrays.append(phase_tables(step.phases, table, plan.dims, dtype))
+                if step.phases is not None:
+                    arrays.append(next(phases))
                 elif step.block.kind != "dense":
                     arrays.append(())
                 else:
@@ -159,6 +172,48 @@ def _arrays(
         return result
 
     return ready
+
+
+class _Phases(NamedTuple):
+    """What a diagonal is multiplied by.
+
+    Attributes:
+        tables: of phases.
+        units: their cosines and sines.
+    """
+
+    tables: tuple[Array, ...]
+    units: tuple[Unit, ...]
+
+
+def _tools(rows: Sequence[tuple[Sequence[_Step], Sequence[Any]]]) -> list[list[Any]]:
+    """What the steps of several stretches multiply by; cosines and sines are taken at once."""
+    diagonals = [
+        (step.phases, array)
+        for steps, arrays in rows
+        for step, array in zip(steps, arrays, strict=True)
+        if step.phases is not None
+    ]
+    units = iter(phase_units([(layout, lax.stop_gradient(tables)) for layout, tables in diagonals]))
+    return [
+        [
+            array if step.phases is None else _Phases(_shaped(array, step.phases), next(units))
+            for step, array in zip(steps, arrays, strict=True)
+        ]
+        for steps, arrays in rows
+    ]
+
+
+def _tools_outside_loops(
+    stretches: Sequence[_Stretch], arrays: Sequence[Sequence[Any]]
+) -> list[list[Any]]:
+    """As `_tools`; the arrays of a loop stay, since each turn makes its own."""
+    flat = [(s.steps, a) for s, a in zip(stretches, arrays, strict=True) if s.repeats == 1]
+    made = iter(_tools(flat))
+    return [
+        next(made) if stretch.repeats == 1 else list(row)
+        for stretch, row in zip(stretches, arrays, strict=True)
+    ]
 
 
 def _prepare(step: _Step, pair: Pair, dtype: Any) -> Array:
@@ -189,8 +244,8 @@ def _shaped(tables: Sequence[Array], layout: PhaseLayout) -> tuple[Array, ...]:
     )
 
 
-def _forward(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
-    return _apply(step, array, _meet(step, state, run.plan), run)
+def _forward(step: _Step, tool: Any, state: Array, run: "_Run") -> Array:
+    return _apply(step, tool, _meet(step, state, run.plan), run)
 
 
 def _meet(step: _Step, state: Array, plan: Plan) -> Array:
@@ -201,16 +256,16 @@ def _meet(step: _Step, state: Array, plan: Plan) -> Array:
     return move_axes(state, step.before, step.order, plan.dims)
 
 
-def _apply(step: _Step, array: Any, state: Array, run: "_Run") -> Array:
+def _apply(step: _Step, tool: Any, state: Array, run: "_Run") -> Array:
     if step.block.kind == "split":
         return _run_split(run.plan, step.block, step.order, state, run.numbers)
     if step.block.kind == "permutation":
         return state
     layout = step.phases
     if layout is not None:
-        turned = turn(_view(state, layout), _shaped(array, layout), layout.axis, layout.merged)
+        turned = turn(_view(state, layout), tool.tables, tool.units, layout.axis)
         return turned.reshape(-1, state.shape[-1])
-    return multiply(state, array, step.outer)
+    return multiply(state, tool, step.outer)
 
 
 def _run_split(plan: Plan, block: Block, order: Order, state: Array, numbers: Numbers) -> Array:
@@ -231,12 +286,12 @@ def _run_split(plan: Plan, block: Block, order: Order, state: Array, numbers: Nu
     return move_axes(back, natural, order, plan.dims)
 
 
-def _pull(step: _Step, array: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Array, Any]:
+def _pull(step: _Step, tool: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Array, Any]:
     """Cotangents of the state before a step and of its array.
 
     Args:
         step: which.
-        array: what it multiplies by.
+        tool: what it multiplies by.
         ket: state that the matrix or the phases meet, in the step's order.
         bra: cotangent of the state after it.
         plan: for the dimensions.
@@ -244,9 +299,9 @@ def _pull(step: _Step, array: Any, ket: Array, bra: Array, plan: Plan) -> tuple[
     if step.block.kind == "permutation":
         return _move_back(step, bra, plan), ()
     if step.phases is not None:
-        return _pull_phases(step, array, ket, bra)
-    slope = gram(bra, ket, array, step.outer)
-    bra = multiply(bra, array, step.outer, transposed=True)
+        return _pull_phases(step, tool, ket, bra)
+    slope = gram(bra, ket, tool, step.outer)
+    bra = multiply(bra, tool, step.outer, transposed=True)
     return _move_back(step, bra, plan), slope
 
 
@@ -258,14 +313,12 @@ def _move_back(step: _Step, state: Array, plan: Plan) -> Array:
     return move_axes(state, step.order, step.before, plan.dims)
 
 
-def _pull_phases(step: _Step, tables: Any, ket: Array, bra: Array) -> tuple[Array, Any]:
+def _pull_phases(step: _Step, tool: _Phases, ket: Array, bra: Array) -> tuple[Array, Any]:
     layout = step.phases
     assert layout is not None
     batch = ket.shape[-1]
+    turned = _turn_back(layout, tool, bra)
     axis = 0 if layout.axis is None else layout.axis
-    outer = layout._replace(axis=axis)
-    negated = tuple(-t for t in _shaped(tables, layout))
-    turned = turn(_view(bra, outer), negated, axis, layout.merged)
     bra_r, bra_i = (lax.index_in_dim(turned, i, axis, keepdims=False) for i in (0, 1))
     if layout.axis is None:
         density = _view(ket, layout) * bra_i
@@ -274,19 +327,25 @@ def _pull_phases(step: _Step, tables: Any, ket: Array, bra: Array) -> tuple[Arra
         view = _view(ket, layout)
         ket_r, ket_i = (lax.index_in_dim(view, i, axis, keepdims=False) for i in (0, 1))
         density = ket_r * bra_i - ket_i * bra_r
-    return turned.reshape(-1, batch), table_sums(layout, density, tables)
+    return turned.reshape(-1, batch), table_sums(layout, density, tool.tables)
 
 
-def _undo(step: _Step, array: Any, ket: Array) -> Array:
+def _turn_back(layout: PhaseLayout, tool: _Phases, state: Array) -> Array:
+    """A complex state, as a view, with the opposite phases."""
+    axis = 0 if layout.axis is None else layout.axis
+    opposite = tuple(Unit(unit.cosine, -unit.sine) for unit in tool.units)
+    negated = tuple(-table for table in tool.tables)
+    return turn(_view(state, layout._replace(axis=axis)), negated, opposite, axis)
+
+
+def _undo(step: _Step, tool: Any, ket: Array) -> Array:
     """State that a unitary step met, in its order, from the state after it."""
     layout = step.phases
     if step.block.kind == "permutation":
         return ket
     if layout is None:
-        return multiply(ket, array, step.outer, transposed=True)
-    axis = 0 if layout.axis is None else layout.axis
-    negated = tuple(-t for t in _shaped(array, layout))
-    turned = turn(_view(ket, layout._replace(axis=axis)), negated, axis, layout.merged)
+        return multiply(ket, tool, step.outer, transposed=True)
+    turned = _turn_back(layout, tool, ket)
     if layout.axis is None:
         turned = turned[0]
     return turned.reshape(-1, ket.shape[-1])
@@ -384,9 +443,10 @@ def evolve(
     run = _Run(plan, params, data, dtype)
     state = run.initial(state)
     order = run.start
-    for stretch, arrays in zip(run.stretches, run.arrays, strict=True):
+    tools = _tools_outside_loops(run.stretches, run.arrays)
+    for stretch, row in zip(run.stretches, tools, strict=True):
         state = _enter(state, order, stretch.before, plan)
-        state = _run_stretch(stretch, arrays, state, run, checkpointed)
+        state = _run_stretch(stretch, row, state, run, checkpointed)
         order = stretch.before if stretch.repeats > 1 else stretch.after
     return run.finish(state, order)
 
@@ -419,20 +479,29 @@ def _leave(state: Array, order: Order, wanted: Order, plan: Plan) -> Array:
 
 
 def _run_stretch(
-    stretch: _Stretch, arrays: list[Any], state: Array, run: _Run, checkpointed: bool
+    stretch: _Stretch, row: list[Any], state: Array, run: _Run, checkpointed: bool
 ) -> Array:
+    """Runs a stretch.
+
+    Args:
+        stretch: which.
+        row: its tools, or the arrays of a loop.
+        state: before it.
+        run: that it belongs to.
+        checkpointed: as for `evolve`.
+    """
     plan = run.plan
     if stretch.repeats == 1:
         if checkpointed and len(stretch.steps) > 3:
-            return _run_in_groups(stretch, arrays, state, run)
-        for step, array in zip(stretch.steps, arrays, strict=True):
-            state = _forward(step, array, state, run)
+            return _run_in_groups(stretch, row, state, run)
+        for step, tool in zip(stretch.steps, row, strict=True):
+            state = _forward(step, tool, state, run)
         return state
-    varying, shared = _separate(stretch, arrays)
+    varying, shared = _separate(stretch, row)
 
     def body(carry: Array, moving: dict[int, Any]) -> tuple[Array, None]:
-        for i, step in enumerate(stretch.steps):
-            carry = _forward(step, _join(i, moving, shared), carry, run)
+        for step, tool in zip(stretch.steps, _tools_of_turn(stretch, moving, shared), strict=True):
+            carry = _forward(step, tool, carry, run)
         return move_axes(carry, stretch.after, stretch.before, plan.dims), None
 
     if not checkpointed:
@@ -452,19 +521,19 @@ def _run_stretch(
     return state
 
 
-def _run_in_groups(stretch: _Stretch, arrays: list[Any], state: Array, run: _Run) -> Array:
+def _run_in_groups(stretch: _Stretch, tools: list[Any], state: Array, run: _Run) -> Array:
     """Runs steps in about sqrt(steps) groups, of which only the ends are kept."""
     size = isqrt(len(stretch.steps) - 1) + 1
     for start in range(0, len(stretch.steps), size):
         steps = stretch.steps[start : start + size]
 
         @jax.checkpoint
-        def group(state: Array, arrays: list[Any], steps: Any = steps) -> Array:
-            for step, array in zip(steps, arrays, strict=True):
-                state = _forward(step, array, state, run)
+        def group(state: Array, tools: list[Any], steps: Any = steps) -> Array:
+            for step, tool in zip(steps, tools, strict=True):
+                state = _forward(step, tool, state, run)
             return state
 
-        state = group(state, arrays[start : start + size])
+        state = group(state, tools[start : start + size])
     return state
 
 
@@ -489,8 +558,10 @@ def _separate(stretch: _Stretch, arrays: list[Any]) -> tuple[dict[int, Any], dic
     return varying, shared
 
 
-def _join(i: int, varying: dict[int, Any], shared: dict[int, Any]) -> Any:
-    return varying[i] if i in varying else shared[i]
+def _tools_of_turn(stretch: _Stretch, moving: dict[int, Any], shared: dict[int, Any]) -> list[Any]:
+    """What the steps of one turn of a loop multiply by."""
+    arrays = [moving[i] if i in moving else shared[i] for i in range(len(stretch.steps))]
+    return _tools([(stretch.steps, arrays)])[0]
 
 
 def kept_bytes(plan: Plan, dtype: Any) -> int:
@@ -555,13 +626,14 @@ def _sweep(
     orders = [run.start]
     for stretch in run.stretches:
         orders.append(stretch.before if stretch.repeats > 1 else stretch.after)
-    kept = _run_keeping(run, arrays, state if plan.task.given else first) if keep else None
+    tools = _tools_outside_loops(run.stretches, arrays)
+    kept = _run_keeping(run, tools, state if plan.task.given else first) if keep else None
     bra = run.unfinish(slope, orders[-1])
     ket = run.unfinish(result, orders[-1])
     slopes: list[Any] = [None] * len(arrays)
     for s in reversed(range(len(arrays))):
         stretch = run.stretches[s]
-        back = _Back(stretch, arrays[s], plan, None if kept is None else kept[s])
+        back = _Back(stretch, tools[s], plan, None if kept is None else kept[s])
         ket, bra, slopes[s] = back.run(ket, bra)
         bra = _leave(bra, orders[s], stretch.before, plan)
         if kept is None:
@@ -570,32 +642,35 @@ def _sweep(
     return params_bar, data_bar, bra if plan.task.given else None
 
 
-def _run_keeping(run: _Run, arrays: list[list[Any]], state: Array) -> list[Any]:
+def _run_keeping(run: _Run, tools: list[list[Any]], state: Array) -> list[Any]:
     """Runs a plan and returns, per stretch and step, the state that the step meets."""
-    order = run.start
+    plan, order = run.plan, run.start
     kept: list[Any] = []
-    for stretch, row in zip(run.stretches, arrays, strict=True):
-        state = _enter(state, order, stretch.before, run.plan)
-        varying, shared = _separate(stretch, row)
 
-        def turn_once(
-            carry: Array, moving: Any, stretch: Any = stretch, shared: Any = shared
-        ) -> tuple[Array, list[Array | None]]:
-            met: list[Array | None] = []
-            for i, step in enumerate(stretch.steps):
-                found = _meet(step, carry, run.plan)
-                met.append(None if step.block.kind == "permutation" else found)
-                carry = _apply(step, _join(i, moving, shared), found, run)
-            return carry, met
+    def turn_once(
+        stretch: _Stretch, tools: Sequence[Any], carry: Array
+    ) -> tuple[Array, list[Array | None]]:
+        met: list[Array | None] = []
+        for step, tool in zip(stretch.steps, tools, strict=True):
+            found = _meet(step, carry, plan)
+            met.append(None if step.block.kind == "permutation" else found)
+            carry = _apply(step, tool, found, run)
+        return carry, met
 
+    for stretch, row in zip(run.stretches, tools, strict=True):
+        state = _enter(state, order, stretch.before, plan)
         if stretch.repeats == 1:
-            state, met = turn_once(state, varying)
+            state, met = turn_once(stretch, row, state)
             order = stretch.after
         else:
+            varying, shared = _separate(stretch, row)
 
-            def body(carry: Array, moving: Any, stretch: Any = stretch, f: Any = turn_once) -> Any:
-                carry, met = f(carry, moving)
-                return move_axes(carry, stretch.after, stretch.before, run.plan.dims), met
+            def body(
+                carry: Array, moving: Any, stretch: Any = stretch, shared: Any = shared
+            ) -> Any:
+                tools = _tools_of_turn(stretch, moving, shared)
+                carry, met = turn_once(stretch, tools, carry)
+                return move_axes(carry, stretch.after, stretch.before, plan.dims), met
 
             state, met = lax.scan(body, state, varying, length=stretch.repeats)
             order = stretch.before
@@ -608,30 +683,32 @@ class _Back(NamedTuple):
 
     Attributes:
         stretch: which.
-        arrays: of its steps.
+        row: its tools, or the arrays of a loop.
         plan: that it belongs to.
         kept: per step the state that it met; None if states are found by undoing steps.
     """
 
     stretch: _Stretch
-    arrays: list[Any]
+    row: list[Any]
     plan: Plan
     kept: Any
 
-    def once(self, ket: Any, bra: Array, arrays: Any, kept: Any) -> tuple[Any, Array, list[Any]]:
+    def once(
+        self, ket: Any, bra: Array, tools: Sequence[Any], kept: Any
+    ) -> tuple[Any, Array, list[Any]]:
         """One turn of the stretch: state, cotangent and cotangents of the arrays."""
         slopes: list[Any] = [None] * len(self.stretch.steps)
         nothing: Any = 0.0
         for i in reversed(range(len(self.stretch.steps))):
             step = self.stretch.steps[i]
             if kept is not None:
-                bra, slopes[i] = _pull(step, arrays(i), kept[i], bra, self.plan)
+                bra, slopes[i] = _pull(step, tools[i], kept[i], bra, self.plan)
                 continue
             # Tied to the slope of the step before: XLA would otherwise undo the state further
             # than it has used it, and hold more states than two.
-            array = jax.tree.map(lambda a, zero=nothing: a + zero, arrays(i))
-            met = _undo(step, array, ket)
-            bra, slopes[i] = _pull(step, array, met, bra, self.plan)
+            tool = jax.tree.map(lambda a, zero=nothing: a + zero, tools[i])
+            met = _undo(step, tool, ket)
+            bra, slopes[i] = _pull(step, tool, met, bra, self.plan)
             ket = _move_back(step, met, self.plan)
             if found := jax.tree.leaves(slopes[i]):  # a permutation has none
                 nothing = sum(0 * lax.stop_gradient(s).reshape(-1)[0] for s in found)
@@ -641,8 +718,8 @@ class _Back(NamedTuple):
         """State and cotangent before the stretch, and cotangents of its arrays."""
         stretch, plan = self.stretch, self.plan
         if stretch.repeats == 1:
-            return self.once(ket, bra, self.arrays.__getitem__, self.kept)
-        varying, shared = _separate(stretch, self.arrays)
+            return self.once(ket, bra, self.row, self.kept)
+        varying, shared = _separate(stretch, self.row)
 
         def body(carry: tuple[Any, Array], moving: Any) -> tuple[Any, Any]:
             turning, kept = moving
@@ -650,14 +727,15 @@ class _Back(NamedTuple):
             bra = move_axes(bra, stretch.before, stretch.after, plan.dims)
             if kept is None:
                 ket = move_axes(ket, stretch.before, stretch.after, plan.dims)
-            ket, bra, slopes = self.once(ket, bra, lambda i: _join(i, turning, shared), kept)
+            tools = _tools_of_turn(stretch, turning, shared)
+            ket, bra, slopes = self.once(ket, bra, tools, kept)
             return (ket if kept is None else carry[0], bra), {i: slopes[i] for i in turning}
 
         start = (ket if self.kept is None else jnp.zeros(()), bra)
         (ket, bra), found = lax.scan(
             body, start, (varying, self.kept), length=stretch.repeats, reverse=True
         )
-        return ket, bra, [self._summed(i, array, found) for i, array in enumerate(self.arrays)]
+        return ket, bra, [self._summed(i, array, found) for i, array in enumerate(self.row)]
 
     def _summed(self, i: int, array: Any, found: dict[int, Any]) -> Any:
         """Cotangent of an array from those of all turns."""

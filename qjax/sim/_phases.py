@@ -5,23 +5,26 @@ one group are summed in a table of that group, so that cosines are taken of 2 * 
 rather than of 2**n. The few terms that cross groups get a table of their own.
 """
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import accumulate, pairwise
 from math import prod
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from qjax._typing import Array
-from qjax.sim._kernels import kron_columns, sites_of
+from qjax.sim._kernels import Unit, dot, kron_columns, sites_of
 from qjax.sim._layout import COMPONENT, Order
 from qjax.sim._tables import PhaseTerms
 
-__all__ = ["PhaseLayout", "phase_layout", "phase_tables", "table_sums"]
+__all__ = ["PhaseLayout", "phase_layout", "phase_tables", "phase_units", "table_sums"]
 
 LARGEST_GROUP = 6  # sites
 LARGEST_TABLE = 2**12
+LARGEST_JOINT = 2**18  # entries of the matrix that makes several tables at once
 MOST_CROSSING = 6
 LARGEST_CROSSING = 6  # sites
 
@@ -98,49 +101,92 @@ def _with_shapes(
 
 
 def phase_tables(
-    layout: PhaseLayout, parts: dict[bool, PhaseTerms], dims: Sequence[int], dtype: Any
-) -> tuple[Array, ...]:
-    """The tables, (repeats in a loop, entries, batch or 1)."""
-    sites = sites_of(layout.order)
-    place = {site: i for i, site in enumerate(sites)}
-    covers = [set(table) for table in layout.tables]
-    result: list[Any] = [None] * len(layout.tables)
-    for part in parts.values():
-        for t, table in enumerate(layout.tables):
+    steps: Sequence[tuple[PhaseLayout, dict[bool, PhaseTerms]]], dims: Sequence[int], dtype: Any
+) -> list[tuple[Array, ...]]:
+    """The tables of several diagonals, each (repeats in a loop, entries, batch or 1).
 
-            def rows(terms: Sequence[Term], table: Any = table, t: int = t) -> tuple:
-                """Two factors, (terms, entries of a half), of the phases of the terms here."""
-                half = len(table) // 2 if prod(dims[sites[p]] for p in table) > LARGEST_TABLE else 0
-                here = [1.0 * (_home(term, place, covers) == t) for term in terms]
-                left = [_row(term, table[:half], sites, dims) for term in terms]
-                right = [_row(term, table[half:], sites, dims) for term in terms]
-                return np.asarray(here)[:, None] * np.stack(left), np.stack(right)
-
-            value: Any = None
-            if part.columns and part.angles is not None:
-                left, right = rows(part.columns)
-                if left.any():
-                    value = _weighted(part.angles, left, right, _is_batched(part, parts))
-            if part.fixed:
-                left, right = rows(part.fixed)
-                if left.any():
-                    constant = jnp.asarray((left.T @ right).reshape(-1, 1), dtype)
-                    value = constant if value is None else value + constant
-            if value is not None:
-                result[t] = value if result[t] is None else result[t] + value
-    return tuple(r for r in _filled(result, layout, dims, dtype))
-
-
-def _filled(result: list[Any], layout: PhaseLayout, dims: Sequence[int], dtype: Any) -> list[Any]:
-    sites = sites_of(layout.order)
+    Tables of phases that a batch shares are made together, by one product: to a small circuit, and
+    to the compiler, each operation costs the same, however few numbers it makes.
+    """
+    pieces: list[list[list[Any]]] = []  # per step and table what is summed
+    waiting: list[tuple[list[Any], Array, np.ndarray]] = []  # where to, angles, (terms, entries)
+    for layout, parts in steps:
+        tables: list[list[Any]] = [[] for _ in layout.tables]
+        pieces.append(tables)
+        for sample, part in parts.items():
+            for table, (angles, left, right) in _shares(layout, part, dims):
+                if angles is None:
+                    tables[table].append(jnp.asarray((left.T @ right).reshape(-1, 1), dtype))
+                elif sample or angles.ndim > 1 or left.shape[1] > 1:
+                    tables[table].append(_weighted(angles, left, right, sample))
+                else:
+                    waiting.append((tables[table], angles, left * right))
+    for summands, values in _joint(waiting):
+        summands.append(values)
     return [
-        jnp.zeros((prod(dims[sites[p]] for p in table), 1), dtype) if r is None else r
-        for r, table in zip(result, layout.tables, strict=True)
+        tuple(
+            reduce(jnp.add, summands)
+            if summands
+            else jnp.zeros((_entries(layout, t, dims), 1), dtype)
+            for t, summands in enumerate(tables)
+        )
+        for (layout, _), tables in zip(steps, pieces, strict=True)
     ]
 
 
-def _is_batched(part: PhaseTerms, parts: dict[bool, PhaseTerms]) -> bool:
-    return part is parts.get(True)
+def _entries(layout: PhaseLayout, table: int, dims: Sequence[int]) -> int:
+    sites = sites_of(layout.order)
+    return prod(dims[sites[p]] for p in layout.tables[table])
+
+
+def _shares(layout: PhaseLayout, part: PhaseTerms, dims: Sequence[int]) -> Iterator[tuple]:
+    """What terms add to which table: (table, (angles or None, two factors of the phases)).
+
+    The factors are (terms, entries of a half): of tables that are not large, the first has one.
+    """
+    sites = sites_of(layout.order)
+    place = {site: i for i, site in enumerate(sites)}
+    covers = [set(table) for table in layout.tables]
+    for terms, angles in ((part.columns, part.angles), (part.fixed, None)):
+        homes = np.asarray([_home(term, place, covers) for term in terms])
+        for t, table in enumerate(layout.tables):
+            if not (homes == t).any():
+                continue
+            half = len(table) // 2 if _entries(layout, t, dims) > LARGEST_TABLE else 0
+            left = np.stack([_row(term, table[:half], sites, dims) for term in terms])
+            right = np.stack([_row(term, table[half:], sites, dims) for term in terms])
+            yield t, (angles, 1.0 * (homes == t)[:, None] * left, right)
+
+
+def _joint(
+    waiting: Sequence[tuple[list[Any], Array, np.ndarray]],
+) -> Iterator[tuple[list[Any], Array]]:
+    """Products angles @ matrix, (entries, 1), of many small ones at once."""
+    vectors = list({id(angles): angles for _, angles, _ in waiting}.values())
+    starts = dict(zip(map(id, vectors), _starts(vectors), strict=True))
+    edges = _starts([matrix.T for _, _, matrix in waiting])
+    total = (sum(map(len, vectors)), sum(matrix.shape[1] for _, _, matrix in waiting))
+    if total[0] * total[1] > LARGEST_JOINT:
+        for target, angles, matrix in waiting:
+            yield target, _matmul(angles, matrix)[:, None]
+    elif waiting:
+        whole = np.zeros(total)
+        for edge, (_, angles, matrix) in zip(edges, waiting, strict=True):
+            start = starts[id(angles)]
+            whole[start : start + len(angles), edge : edge + matrix.shape[1]] = matrix
+        values = _matmul(jnp.concatenate(vectors), whole)[:, None]
+        parts = lax.split(values, [matrix.shape[1] for _, _, matrix in waiting])
+        for (target, _, _), part in zip(waiting, parts, strict=True):
+            yield target, part
+
+
+def _starts(arrays: Sequence[Any]) -> list[int]:
+    """Where each begins if they are put one behind the other."""
+    return [0, *accumulate(map(len, arrays))][: len(arrays)]
+
+
+def _matmul(a: Array, b: Any) -> Array:
+    return jnp.matmul(a, jnp.asarray(b, a.dtype), precision="highest")
 
 
 def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -> Array:
@@ -149,11 +195,65 @@ def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -
     if batched:
         table = jnp.einsum("...tb,ta,tc->...acb", angles, first, second, precision="highest")
         return table.reshape((*table.shape[:-3], -1, table.shape[-1]))
-    if left.shape[1] == 1:
-        return jnp.matmul(angles * first[:, 0], second, precision="highest")[..., None]
     weighted = (angles[..., None] * first).swapaxes(-1, -2)
     table = jnp.matmul(weighted, second, precision="highest")
     return table.reshape((*table.shape[:-2], -1, 1))
+
+
+def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tuple[Unit, ...]]:
+    """Cosines and sines of the tables of several diagonals, which broadcast against the state."""
+    shared = {
+        (s, t): table.reshape(-1)
+        for s, (_, tables) in enumerate(steps)
+        for t, table in enumerate(tables)
+        if table.shape[-1] == 1
+    }
+    known: dict[tuple[int, int], Array] = {}
+    small = {key: table for key, table in shared.items() if len(table) <= LARGEST_TABLE}
+    if small:
+        whole = _waves(jnp.concatenate(list(small.values())), _ROWS)
+        parts = lax.split(whole, [len(table) for table in small.values()], axis=1)
+        known |= zip(small, parts, strict=True)
+    for key, table in shared.items():
+        if key not in small:  # not all at once, which would take the memory of several states
+            known[key] = _waves(table, _ROWS[-2:])
+    result = []
+    for s, (layout, tables) in enumerate(steps):
+        units = []
+        for group in layout.merged:
+            shape = np.broadcast_shapes(*(layout.shapes[t] for t in group))
+            if all((s, t) in known for t in group):
+                flat = _sums([known[s, t] for t in group])
+                unit = Unit(*(part.reshape((*shape, 1)) for part in flat))
+            else:
+                total: Any = sum(tables[t].reshape((*layout.shapes[t], -1)) for t in group)
+                unit = Unit(jnp.cos(total), jnp.sin(total))
+            units.append(unit)
+        result.append(tuple(units))
+    return result
+
+
+# c, -s, s, c, s of (c, s): cos(a+b) = (c, -s) . (c, s) and sin(a+b) = (s, c) . (c, s).
+_ROWS = np.array([[1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+
+
+def _waves(phases: Array, rows: np.ndarray) -> Array:
+    """Combinations of cosine and sine of the phases, (rows, phases).
+
+    They come out of a matrix product: XLA would otherwise fuse a cosine with the pass over the
+    state and compute it anew for every number of it.
+    """
+    unit = jnp.stack([jnp.cos(phases), jnp.sin(phases)])
+    return _matmul(jnp.asarray(rows, phases.dtype), unit)
+
+
+def _sums(waves: Sequence[Array]) -> Unit:
+    """Of one table; or of all sums of an entry of one and an entry of the other, (A * B,)."""
+    if len(waves) == 1:
+        return Unit(waves[0][-2], waves[0][-1])
+    left, right = waves[0][:4].reshape(2, 2, -1), waves[1][-2:]
+    product = dot(left, right, (((1,), (0,)), ((), ()))).reshape(2, -1)
+    return Unit(product[0], product[1])
 
 
 def _home(term: Term, place: dict[int, int], covers: list[set[int]]) -> int:
@@ -169,12 +269,12 @@ def _row(term: Term, table: tuple[int, ...], sites: tuple[int, ...], dims: Seque
 
 
 def table_sums(layout: PhaseLayout, density: Array, like: Sequence[Array]) -> tuple[Array, ...]:
-    """Cotangents of the tables from that of the phases, (runs..., batch)."""
+    """Cotangents of the tables, (entries, batch or 1), from that of phases (runs..., batch)."""
     sums = []
     for shape, table in zip(layout.shapes, like, strict=True):
         axes = [i for i, size in enumerate(shape) if size == 1 and layout.runs[i] != 1]
         if table.shape[-1] == 1:
             axes.append(len(shape))
         summed = jnp.sum(density, axis=tuple(axes), keepdims=True)
-        sums.append(summed.reshape(table.shape))
+        sums.append(summed.reshape(-1, table.shape[-1]))
     return tuple(sums)

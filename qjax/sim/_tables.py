@@ -8,6 +8,7 @@ gates disappear in that constant. Complex matrices are pairs of real arrays thro
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache, reduce
+from itertools import groupby
 from math import prod
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from qjax._typing import Array
 from qjax.sim._lowering import Factor, Form
 from qjax.sim._numbers import Numbers, Wanted
+from qjax.sim._outer import multiply_neighbours, outer_product
 from qjax.sim._plan import MOST_PRODUCTS, Block, Plan, Segment, products_fit
 
 __all__ = ["Pair", "PhaseTerms", "block_tables", "chain_vectors"]
@@ -155,63 +157,25 @@ def _linear_piece(sketch: Sketch, run: list[int], dims: tuple[int, ...]) -> _Pie
 
 
 def _outer_features(features: Sequence[tuple[str, ...]], wanted: Wanted) -> Array:
-    """Products of the features of several angles, (..., products).
+    """Products of the features of several angles, (..., batch, products), later ones fastest.
 
     Args:
         features: per angle.
         wanted: of shape (..., angles), batch after it.
     """
     lead = len(wanted.shape) - 1
-    alike: list[tuple[tuple[str, ...], int]] = []
-    for names in features:
-        if alike and alike[-1][0] == names:
-            alike[-1] = (names, alike[-1][1] + 1)
-        else:
-            alike.append((names, 1))
-    whole: Any = None
+    parts = []
     start = 0
-    for names, count in alike:
-        parts = []
-        for name in names:
-            values = None if name == "1" else wanted.get(name)
-            if values is None:
-                like = wanted.get("angle")
-                parts.append(jnp.ones_like(like))
-            else:
-                parts.append(values)
-        stacked = jnp.stack(parts, axis=-1)  # (..., angles, batch, features)
-        stacked = jnp.moveaxis(stacked, lead, -2)  # (..., batch, angles, features)
+    for names, run in groupby(features):  # neighbours with the same features
+        count = len(list(run))
+        like = wanted.get("angle")
+        values = [jnp.ones_like(like) if n == "1" else wanted.get(n) for n in names]
+        stacked = jnp.moveaxis(jnp.stack(values, axis=-1), lead, -2)  # (..., batch, angles, names)
         if count < len(features):
             stacked = stacked[..., start : start + count, :]
+        parts.append(multiply_neighbours(stacked, stacked.ndim - 2, outer_product))
         start += count
-        while stacked.shape[-2] > 1:
-            odd = stacked.shape[-2] % 2
-            even = stacked.shape[-2] - odd
-            pairs = stacked[..., :even, :]
-            pairs = pairs.reshape((*pairs.shape[:-2], even // 2, 2, pairs.shape[-1]))
-            joined = pairs[..., 0, :, None] * pairs[..., 1, None, :]
-            joined = joined.reshape((*joined.shape[:-2], -1))
-            if odd and joined.shape[-2] == 1:
-                joined = _outer(joined[..., 0, :], stacked[..., even, :])[..., None, :]
-            elif odd:  # multiply the odd one to the last pair, all others by nothing
-                last = _outer(joined[..., -1, :], stacked[..., even, :])
-                head = _reduce(joined[..., :-1, :])
-                stacked = _outer(head, last)[..., None, :]
-                continue
-            stacked = joined
-        block = stacked[..., 0, :]
-        whole = block if whole is None else _outer(whole, block)
-    return whole
-
-
-def _outer(a: Array, b: Array) -> Array:
-    product = a[..., :, None] * b[..., None, :]
-    return product.reshape((*product.shape[:-2], -1))
-
-
-def _reduce(stacked: Array) -> Array:
-    """Products over the second last axis, (..., features ** angles)."""
-    return reduce(_outer, [stacked[..., i, :] for i in range(stacked.shape[-2])])
+    return reduce(outer_product, parts)
 
 
 Rows = list[list[Block]]  # (blocks that are built together, repeats)

@@ -154,3 +154,15 @@ def test_real_gates_stay_real():
     blocks = [block for segment in plan.segments for block in segment.blocks]
     assert {block.kind for block in blocks} == {"dense", "phases"}
     assert not any(block.complex for block in blocks)
+
+
+def test_diagonals_of_all_pairs_take_no_memory():
+    """A table over all qubits comes without a matrix as long and as wide, as a cost layer has."""
+    n = 13
+    pairs = [qj.RZZ(0.1 * a * b, a, b) for a in range(n) for b in range(a)]
+    circuit = on_all(n, [*pairs, *(qj.RX(0.3, q) for q in range(n))])
+    plan = make_plan(circuit.structure)
+    assert any(b.kind == "phases" and len(b.sites) == n for s in plan.segments for b in s.blocks)
+    params = [jnp.asarray(p, "float32") for p in circuit.params]
+    program = jax.make_jaxpr(lambda p: evolve(plan, p, [], None, jnp.dtype("float32")))(params)
+    assert sum(np.asarray(c).nbytes for c in program.consts) < 64 * 2**n
