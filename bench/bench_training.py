@@ -133,7 +133,7 @@ def recorded(learner: Learner, data: Any, epochs: int, folder: str) -> Turn:
     with (
         AsyncMetricsLogger(run_dir) as metrics,
         CheckpointManager(
-            f"{run_dir}/checkpoints", every_epochs=1, before_commit=metrics.flush
+            f"{run_dir}/checkpoints", every_epochs=1, before_commit=metrics.sync
         ) as checkpoints,
     ):
         sink, store = Clocked(metrics, "write"), Clocked(checkpoints, "save")

@@ -76,7 +76,7 @@ def open_run(
 ) -> Iterator[tuple[AsyncMetricsLogger, CheckpointManager]]:
     """Opens the metrics and checkpoints of a run, and writes what is left of them at the end.
 
-    States are saved every ten epochs or every minute. The rows up to a state are committed before
+    States are saved every ten epochs or every minute. The rows up to a state are on disk before
     it, so that a resumed run finds them.
 
     Args:
@@ -92,7 +92,7 @@ def open_run(
         CheckpointManager(
             run_dir / CHECKPOINTS,
             every_seconds=EVERY_SECONDS,
-            before_commit=metrics.flush,
+            before_commit=metrics.sync,
             **more,
         ) as checkpoints,
     ):

@@ -80,6 +80,11 @@ class AsyncBuffer(Generic[T]):
             self._waiting = []
         return list(self._taken)
 
+    def peek(self) -> list[T]:
+        """Returns all items, oldest first, and leaves those that wait waiting."""
+        with self._lock:
+            return self._taken + self._waiting
+
     def done(self) -> None:
         """Frees the room of the items that were taken."""
         with self._lock:

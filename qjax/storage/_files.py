@@ -5,11 +5,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from qjax.errors import QjaxError, RunError
 
-__all__ = ["disk_errors", "sync_folder", "sync_folders", "write_atomic", "write_synced"]
+__all__ = [
+    "disk_errors",
+    "sync_folder",
+    "sync_folders",
+    "write_and_sync",
+    "write_atomic",
+    "write_synced",
+]
 
 REMEDIES = {
     errno.ENOSPC: "Free some space on that disk, or choose another folder.",
@@ -49,12 +56,12 @@ def disk_errors(what: str, path: str | Path, action: str = "written") -> Iterato
         raise wrapped from error
 
 
-def write_atomic(path: str | Path, content: bytes) -> None:
+def write_atomic(path: str | Path, content: Any) -> None:
     """Writes a file under a temporary name, syncs it to disk and renames it into place.
 
     Args:
         path: the file; one that exists is replaced.
-        content: all of its bytes.
+        content: all of its bytes, or anything with a buffer of them.
 
     Raises:
         OSError: if it cannot be written; the temporary file is removed and `path` is untouched.
@@ -62,10 +69,8 @@ def write_atomic(path: str | Path, content: bytes) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        with open(temporary, "wb", buffering=0) as file:
+            write_and_sync(file, content)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -102,7 +107,20 @@ def write_synced(path: Path, content: Any) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb", buffering=0) as file:
-        view = memoryview(content)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
+        write_and_sync(file, content)
+
+
+def write_and_sync(file: BinaryIO, content: Any) -> None:
+    """Writes at the end of a file that has no buffer, and syncs it to disk.
+
+    Args:
+        file: an open file.
+        content: anything with a buffer of bytes.
+
+    Raises:
+        OSError: if it cannot be written; a part of it may have been.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]
+    os.fsync(file.fileno())

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from qjax.storage._files import sync_folder, write_atomic
 from qjax.storage._lock import WriterLock
@@ -40,6 +40,13 @@ class Folder(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Writes or replaces a file; a reader sees all of the old one or all of the new."""
 
+    def create(self, name: str) -> BinaryIO | None:
+        """Opens a new or emptied file to append to; None where that cannot be done."""
+        ...
+
+    def sync(self) -> None:
+        """Makes sure that created files have their names after a power cut."""
+
     def remove(self, name: str) -> None:
         """Removes a file."""
 
@@ -69,6 +76,12 @@ class _LocalFolder:
 
     def write(self, name: str, content: bytes) -> None:
         write_atomic(self._folder / name, content)
+
+    def create(self, name: str) -> BinaryIO:
+        return open(self._folder / name, "wb", buffering=0)
+
+    def sync(self) -> None:
+        sync_folder(self._folder)
 
     def remove(self, name: str) -> None:
         (self._folder / name).unlink()
@@ -105,6 +118,12 @@ class _RemoteFolder:
     def write(self, name: str, content: bytes) -> None:
         with _os_errors():
             self._system.pipe_file(f"{self._folder}/{name}", content)
+
+    def create(self, name: str) -> None:
+        return None  # an object is put whole
+
+    def sync(self) -> None:
+        pass
 
     def remove(self, name: str) -> None:
         with _os_errors():

@@ -9,8 +9,6 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Protocol
 
-import pyarrow as pa
-
 from qjax._checks import check_positive_int
 from qjax.errors import RunError
 from qjax.storage._buffer import AsyncBuffer
@@ -39,8 +37,8 @@ class AsyncMetricsWriter:
         flush_seconds: a row waits at most this long, and the time of one commit.
         measure: called at each commit; its columns join the last row of it.
         sinks: take each row after it is committed, in this thread.
-        observe: called after each commit of rows, in the thread that makes it, with the readings
-            of `time.perf_counter` before and after.
+        observe: called after rows were written, in the thread that did it, with the readings of
+            `time.perf_counter` before and after.
 
     Example:
         >>> import tempfile
@@ -71,6 +69,8 @@ class AsyncMetricsWriter:
         self._flush_seconds = flush_seconds
         self._measure = measure
         self._sinks = sinks
+        self._rows: list[Row] = []  # those in the journal, as it has them
+        self._converted = 0  # how many of the buffer's rows these come from
         self._lost = 0  # rows that could not be converted
         self._failure: Exception | None = None  # of the last commit, until one succeeds
         self._loss: Exception | None = None  # of a row or a sink, until it is reported
@@ -88,6 +88,24 @@ class AsyncMetricsWriter:
         """
         with self._commits:
             self._commit()
+
+    def sync(self) -> None:
+        """Makes all rows put so far safe on disk, in the caller's thread; any thread may call it.
+
+        They are appended to the journal of the parts, which is much cheaper than a commit. Where
+        that cannot be, on a file system of fsspec, they are committed.
+
+        Raises:
+            RunError: if they cannot be written; they then wait in memory.
+        """
+        with self._commits:
+            begin = time.perf_counter()
+            safe = len(self._rows)
+            self._convert(self._buffer.peek())
+            if not self._parts.append(self._rows[safe:]):
+                self._commit()
+            elif len(self._rows) > safe:
+                self._observe(begin, time.perf_counter())
 
     def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
         """Commits all rows put so far, and removes those after a checkpoint.
@@ -142,37 +160,31 @@ class AsyncMetricsWriter:
 
     def _commit(self) -> None:
         begin = time.perf_counter()
-        rows = self._buffer.take()
+        self._convert(self._buffer.take())
+        rows = self._rows
         if rows:
-            rows[-1] = {**self._measure(), **rows[-1]}
-        table, kept = self._converted(rows)
-        lost = self._lost + len(rows) - len(kept)
-        self._parts.commit(table, self._buffer.dropped + lost)
+            rows = [*rows[:-1], {**self._measure(), **rows[-1]}]
+        table = self._parts.columns.as_table(rows)
+        self._parts.commit(table, self._buffer.dropped + self._lost)
         self._buffer.done()
-        self._lost, self._failure = lost, None
-        self._hand_on(kept)
+        self._rows, self._converted, self._failure = [], 0, None
+        self._hand_on(rows)
         self._warn_of_dropped()
         if rows:
             self._observe(begin, time.perf_counter())
 
-    def _converted(self, rows: list[Row]) -> tuple[pa.Table, list[Row]]:
-        columns = self._parts.columns
-        try:
-            return columns.as_table(rows), rows
-        except Exception:  # such as an array whose computation failed
-            kept = [row for row in rows if self._converts(row)]
-            return columns.as_table(kept), kept
-
-    def _converts(self, row: Row) -> bool:
-        try:
-            self._parts.columns.as_table([row])
-        except Exception as error:
-            self._loss = RunError(
-                f"The row of metrics of epoch {row['epoch']}, step {row['step']} is lost: "
-                f"{str(error).splitlines()[0]}."
-            )
-            return False
-        return True
+    def _convert(self, held: Sequence[Row]) -> None:
+        """Converts what came since the last time, each row once, so that it stays as it is."""
+        for row in held[self._converted :]:
+            try:
+                self._rows.append(self._parts.columns.plain(row))
+            except Exception as error:  # such as an array whose computation failed
+                self._lost += 1
+                self._loss = RunError(
+                    f"The row of metrics of epoch {row['epoch']}, step {row['step']} is lost: "
+                    f"{str(error).splitlines()[0]}."
+                )
+            self._converted += 1
 
     def _hand_on(self, rows: Sequence[Row]) -> None:
         for sink in self._sinks:
@@ -198,7 +210,8 @@ class AsyncMetricsLogger(Closing):
     """Logs rows of metrics without waiting for the disk.
 
     A row is checked, put into a buffer, and committed by a thread in the background within
-    `flush_seconds` and the time of one commit. What a kill can lose is what was logged since. Rows
+    `flush_seconds` and the time of one commit. What a kill can lose is what was logged since, and
+    since the last `sync`, which is cheap enough to be called at each checkpoint. Rows
     for which there is no room are dropped and counted (`dropped`, and `dropped_rows` of what is
     read back). While commits fail, rows stay in memory as long as there is room, the error is
     raised by the next `log` (whose row is kept as well) and by `close`, and commits are tried
@@ -293,6 +306,33 @@ class AsyncMetricsLogger(Closing):
             RunError: if they cannot be written; they then wait in memory.
         """
         self._writer.flush()
+
+    def sync(self) -> None:
+        """Makes all rows logged so far safe on disk, and waits for that.
+
+        They are appended to a journal beside the files, from where the next commit, or the next
+        logger after a kill, takes them over: `read_metrics` sees them at once, other programs
+        after that commit. This costs much less than `flush` and is what a checkpoint needs. On a
+        file system of fsspec, which cannot append, it does what `flush` does.
+
+        Raises:
+            RunError: if they cannot be written; they then wait in memory.
+
+        Example:
+            >>> import tempfile
+            >>> from qjax.storage import AsyncMetricsLogger, CheckpointManager, read_metrics
+            >>> folder = tempfile.mkdtemp()
+            >>> with (
+            ...     AsyncMetricsLogger(folder) as metrics,
+            ...     CheckpointManager(folder, before_commit=metrics.sync) as checkpoints,
+            ... ):
+            ...     metrics.log({"epoch": 1, "step": 1, "train_loss": 2.3})
+            ...     checkpoints.save(1, {"theta": 0.5})
+            ...     checkpoints.wait()
+            ...     read_metrics(folder).num_rows
+            1
+        """
+        self._writer.sync()
 
     def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
         """Commits all rows, and removes those after a checkpoint, which a resumed run logs again.

@@ -84,7 +84,7 @@ class CheckpointManager(Closing):
         compression: of large arrays: ``"zstd"``, or None for none.
         asynchronous: False to write in `save` itself.
         before_commit: called before each checkpoint is written, in the thread that writes, such
-            as the `flush` of a metrics logger: what a checkpoint relies on is then on disk
+            as the `sync` of a metrics logger: what a checkpoint relies on is then on disk
             first. If it raises, the save fails.
         observe: called after each checkpoint is written, in the same thread, with the readings
             of `time.perf_counter` before and after.

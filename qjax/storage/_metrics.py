@@ -2,11 +2,13 @@
 
 The newest part grows: each commit writes its rows and the new ones together and puts the file in
 the old one's place, until it is full and the next part begins. So there are few files and never a
-moment at which a row stands in two of them or in none, whoever reads the folder. A kill can lose
-the rows still in memory and nothing else. Threads are the matter of `qjax.storage._logger`.
+moment at which a row stands in two of them or in none, whoever reads the folder. Rows can be safe
+before, in the journal of `qjax.storage._journal`. A kill can lose the rows still in memory and
+nothing else. Threads are the matter of `qjax.storage._logger`.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pyarrow.parquet as pq
 from qjax.errors import RunError
 from qjax.storage._files import disk_errors
 from qjax.storage._folder import Folder, open_folder
+from qjax.storage._journal import Base, Journal, read_journal
 from qjax.storage._schema import (
     METRICS_SCHEMA,
     METRICS_VERSION,
@@ -42,13 +45,15 @@ DROPPED_KEY = b"qjax.metrics.dropped"
 class MetricParts:
     """The parts of a run's metrics, as their one writer sees them.
 
+    Rows that a killed writer left in the journal are committed first of all.
+
     Args:
         run_dir: the run directory, or its URL on a file system of fsspec.
         part_rows: a part that holds this many rows is full.
 
     Raises:
-        RunError: if the folder cannot be made or has another writer, or its newest part cannot be
-            read.
+        RunError: if the folder cannot be made or has another writer, or its newest part or its
+            journal cannot be read.
 
     Example:
         >>> import tempfile
@@ -64,22 +69,51 @@ class MetricParts:
 
     def __init__(self, run_dir: str | Path, part_rows: int = PART_ROWS) -> None:
         self._folder = open_folder(run_dir, FOLDER)
+        self._journal = Journal(self._folder)
         self._part_rows = part_rows
         with disk_errors("Metrics folder", self._folder.path()):
             self._lock = self._folder.lock()
         try:
             self._open_newest()
+            self._dropped_before = self._dropped
+            self.columns = MetricColumns(self._newest.schema)
+            self._replay()
         except BaseException:
             self.close()
             raise
-        self._dropped_before = self._dropped
-        self.columns = MetricColumns(self._newest.schema)
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Puts rows on disk in the journal; the next commit must begin with all that are there.
+
+        Args:
+            rows: from `MetricColumns.plain`.
+
+        Returns:
+            Whether they are on disk. False if only a commit can put them there: always on a file
+            system of fsspec, and after an error until a commit succeeds.
+
+        Raises:
+            RunError: if they cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> from qjax.storage import MetricParts, read_metrics
+            >>> folder = tempfile.mkdtemp()
+            >>> parts = MetricParts(folder)
+            >>> rows = [{"epoch": 1, "step": 1}]
+            >>> parts.append(rows), read_metrics(folder).num_rows
+            (True, 1)
+            >>> parts.commit(parts.columns.as_table(rows))
+            >>> read_metrics(folder).num_rows
+            1
+        """
+        return self._journal.append(self._base, rows)
 
     def commit(self, rows: pa.Table, dropped: int = 0) -> None:
         """Commits rows behind the others; if that fails, nothing has changed.
 
         Args:
-            rows: from `MetricColumns.as_table`.
+            rows: from `MetricColumns.as_table`; those in the journal come first.
             dropped: how many rows this writer has dropped so far.
 
         Raises:
@@ -92,16 +126,30 @@ class MetricParts:
         number = self._number + is_full
         grown = rows if is_full else _grow(self._newest, rows)
         grown = _with_dropped(grown, dropped)
+        self._journal.stop()  # if this fails after the rename, the journal is stale already
         _write_part(self._folder, f"part-{number:06d}.parquet", grown)
         self._number, self._newest, self._dropped = number, grown, dropped
+        self._journal.restart()
 
     def truncate(self, last_epoch: int, last_step: int | None = None) -> None:
         """Removes the rows after a checkpoint; see `truncate_metrics`."""
+        self._replay()
         keep = pc.field("epoch") <= last_epoch
         if last_step is not None:
             keep |= (pc.field("step") > 0) & (pc.field("step") <= last_step)
         _truncate(self._folder, _part_names(self._folder) or [], keep)
         self._open_newest()
+
+    @property
+    def _base(self) -> Base:
+        return Base(self._number, self._newest.num_rows)
+
+    def _replay(self) -> None:
+        rows = read_journal(self._folder, self._base, self.columns)
+        if rows:
+            self.commit(self.columns.as_table(rows))
+        if rows is not None:
+            self._journal.remove()
 
     def _open_newest(self) -> None:
         names = _part_names(self._folder)
@@ -113,12 +161,13 @@ class MetricParts:
 
     def close(self) -> None:
         """Lets the next writer in."""
+        self._journal.close()
         if self._lock is not None:
             self._lock.release()
 
 
 def read_metrics(run_dir: str | Path) -> pa.Table:
-    """Reads all committed rows of a run, which may still be going.
+    """Reads all rows of a run that are on disk; it may still be going.
 
     Args:
         run_dir: the run directory, or its URL on a file system of fsspec.
@@ -140,11 +189,12 @@ def read_metrics(run_dir: str | Path) -> pa.Table:
             break
         except _PartIsGoneError:  # a resumed run has cut off what it repeats
             names = _part_names(folder) or []
-    if not parts:
-        return METRICS_SCHEMA.empty_table()
-    return _with_dropped(
-        pa.concat_tables(parts, promote_options="default"), dropped_rows(parts[-1])
-    )
+    newest = parts[-1] if parts else METRICS_SCHEMA.empty_table()
+    columns = MetricColumns(newest.schema)
+    base = Base(_part_number(names[-1]) if names else 0, newest.num_rows)
+    rows = read_journal(folder, base, columns)  # the parts first, or it could be too old for them
+    tables = [*parts, columns.as_table(rows or [])]
+    return _with_dropped(pa.concat_tables(tables, promote_options="default"), dropped_rows(newest))
 
 
 def dropped_rows(table: pa.Table) -> int:
@@ -189,7 +239,7 @@ def truncate_metrics(run_dir: str | Path, last_epoch: int, last_step: int | None
         >>> read_metrics(folder)["epoch"].to_pylist()
         [1]
     """
-    if not _part_names(open_folder(run_dir, FOLDER)):
+    if _part_names(open_folder(run_dir, FOLDER)) is None:
         return
     parts = MetricParts(run_dir)
     try:

@@ -8,6 +8,7 @@ where to, is decided elsewhere.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from operator import index
 from threading import Lock
 from typing import Any, NamedTuple, get_type_hints
@@ -117,10 +118,13 @@ class _Kind(NamedTuple):
     convert: Any
 
 
-def _as_integer(value: Any) -> int:
+def _as_integer(value: Any, bits: int = 64) -> int:
     if isinstance(value, bool):
         raise TypeError
-    return index(value)
+    number = index(value)
+    if not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise OverflowError
+    return number
 
 
 def _as_number(value: Any) -> float:
@@ -132,6 +136,7 @@ def _as_number(value: Any) -> float:
 def _as_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
+    value.encode()  # a lone surrogate cannot be
     return str(value)
 
 
@@ -145,11 +150,11 @@ def _kind(text: str, kind: pa.DataType, ready: tuple[type, ...], convert: Any) -
     return _Kind(text, kind, frozenset({type(None), *ready}), convert)
 
 
-_INTEGER = _kind("an integer", pa.int64(), (int,), _as_integer)
+_INTEGER = _kind("an integer of 64 bits", pa.int64(), (), _as_integer)
+_EPOCH = _kind("an integer of 32 bits", pa.int32(), (), partial(_as_integer, bits=32))
 _NUMBER = _kind("a number", pa.float64(), (float,), _as_number)
-_TEXT = _kind("a string", pa.string(), (str,), _as_text)
+_TEXT = _kind("a string", pa.string(), (), _as_text)
 _TIME = _kind("a time with its zone", pa.timestamp("us", tz="UTC"), (), _as_time)
-_EPOCH = _INTEGER._replace(arrow=pa.int32())
 
 _KINDS = {
     int: _INTEGER,
@@ -209,6 +214,28 @@ class MetricColumns:
             raise RunError(f"Argument `row` must have `epoch` and `step`, but has {list(row)}.")
         if new:
             self._add(new)
+
+    def plain(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Converts a row that was checked to Python's numbers, strings and times; nulls go.
+
+        Raises:
+            Exception: whatever the value of an array raises that could not be computed.
+
+        Example:
+            >>> import numpy as np
+            >>> from qjax.storage import MetricColumns
+            >>> columns = MetricColumns()
+            >>> row = {"epoch": 1, "step": np.int64(3), "val_loss": None, "rate": np.float32(0.5)}
+            >>> columns.check(row)
+            >>> columns.plain(row)
+            {'epoch': 1, 'step': 3, 'rate': 0.5}
+        """
+        kinds = self._kinds
+        return {
+            name: value if type(value) in kinds[name].ready else kinds[name].convert(value)
+            for name, value in row.items()
+            if value is not None
+        }
 
     def as_table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         """Converts rows that were checked; columns that a row leaves out are null.

@@ -18,14 +18,23 @@ import pytest
 
 from qjax.errors import RunError
 from qjax.storage import read_metrics
+from qjax.storage._journal import JOURNAL
 from qjax.storage._logger import AsyncMetricsLogger
-from tests.storage.metrics_child import PART_ROWS, ROWS_PER_COMMIT
+from tests.storage.metrics_child import (
+    PART_ROWS,
+    RANDOM,
+    ROWS_PER_COMMIT,
+    SYNCING,
+    SYNCS_PER_COMMIT,
+)
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 KILLS = int(os.environ.get("QJAX_KILLS", "4"))
 RANDOM_KILLS = int(os.environ.get("QJAX_RANDOM_KILLS", "6"))
-PHASES = ("writing", "before commit", "after commit", "after sync", "compacting")
+PHASES = ("writing", "before commit", "after commit", "after sync", "compacting", *SYNCING[:5])
+PREPARED = ("truncating", "replaying")  # these need files to begin with
+CHANGES = 10  # moments around a call to the disk while a journal is taken over
 CUTS = 18  # moments around a call to the disk while a history is cut off
 LONGEST = 300  # ms of logging until a kill at random
 ROOT = Path(__file__).parents[2]
@@ -59,7 +68,9 @@ def all_deaths(folder: Path, kills: int, random_kills: int) -> list[Death]:
     commits = {phase: list(range(1, kills + 1)) for phase in PHASES}
     commits["compacting"] = [n for n in range(1, 3 * kills) if is_compacting(n)][:kills]
     commits["truncating"] = [1 + n % CUTS for n in range(kills)]
-    commits["random"] = [moments.randrange(LONGEST) for _ in range(random_kills)]
+    commits["replaying"] = [1 + n % CHANGES for n in range(kills)]
+    for phase in RANDOM:
+        commits[phase] = [moments.randrange(LONGEST) for _ in range(random_kills)]
     planned = [(phase, number) for phase, numbers in commits.items() for number in numbers]
     return [Death(folder / str(n), *what) for n, what in enumerate(planned)]
 
@@ -85,8 +96,10 @@ def faults(death: Death) -> list[str]:
     found = []
     if steps != list(range(1, len(steps) + 1)):
         found.append(f"not each row once and in order: {steps}")
-    plain = pyarrow.dataset.dataset(death.folder / "metrics", format="parquet")
-    if sorted(row["step"] for row in plain.to_table().to_pylist()) != sorted(steps):
+    parts = pyarrow.dataset.dataset(death.folder / "metrics", format="parquet").to_table()
+    plain = sorted(row["step"] for row in parts.to_pylist())
+    has_journal = death.phase in (*SYNCING, "replaying")
+    if plain != sorted(steps[: len(plain)] if has_journal else steps):
         found.append("a plain reader sees other rows")
     if death.phase == "truncating":
         return found + ([] if 15 <= len(steps) <= 50 else [f"{len(steps)} rows"])
@@ -94,7 +107,7 @@ def faults(death: Death) -> list[str]:
     committed = max(numbers(death.folder / "committed"), default=0)
     if not committed <= len(steps) <= logged:
         found.append(f"{len(steps)} rows of {committed} committed and {logged} logged")
-    if death.phase != "random" and logged - len(steps) > ROWS_PER_COMMIT:
+    if death.phase not in RANDOM and logged - len(steps) > ROWS_PER_COMMIT:
         found.append(f"lost {logged - len(steps)} rows, more than one flush")
     return found
 
@@ -103,6 +116,7 @@ def faults(death: Death) -> list[str]:
 WRONG = {
     ("in place", "writing"): "unreadable: Metrics file",
     ("late", "before commit"): "3 rows of 6 committed and 9 logged",
+    ("journal first", "before rename"): "12 rows of 18 committed and 18 logged",
 }
 
 
@@ -121,33 +135,41 @@ def killed(all_killed: list[Death]) -> list[Death]:
 
 def test_each_was_killed(killed: list[Death]) -> None:
     codes = [int((death.folder / "ended").read_text().split()[0]) for death in killed]
-    assert codes == [-9] * (KILLS * (len(PHASES) + 1) + RANDOM_KILLS)
+    count = KILLS * len(PHASES + PREPARED) + RANDOM_KILLS * len(RANDOM)
+    assert codes == [-9] * count
 
 
-@pytest.mark.parametrize("phase", [*PHASES, "truncating", "random"])
+@pytest.mark.parametrize("phase", [*PHASES, *PREPARED, *RANDOM])
 def test_what_was_committed_is_there_once(killed: list[Death], phase: str) -> None:
     of_phase = [death for death in killed if death.phase == phase]
-    assert len(of_phase) == (RANDOM_KILLS if phase == "random" else KILLS)
+    assert len(of_phase) == (RANDOM_KILLS if phase in RANDOM else KILLS)
     assert {death: found for death in of_phase if (found := faults(death))} == {}
 
 
 @pytest.mark.parametrize(
-    ("phase", "lost", "unseen"),
+    ("phase", "rounds", "lost", "unseen"),
     [
-        ("writing", ROWS_PER_COMMIT, 0),
-        ("before commit", ROWS_PER_COMMIT, 0),
-        ("compacting", ROWS_PER_COMMIT, 0),
-        ("after commit", 0, ROWS_PER_COMMIT),
-        ("after sync", 0, ROWS_PER_COMMIT),
+        ("writing", 1, ROWS_PER_COMMIT, 0),
+        ("before commit", 1, ROWS_PER_COMMIT, 0),
+        ("compacting", 1, ROWS_PER_COMMIT, 0),
+        ("after commit", 1, 0, ROWS_PER_COMMIT),
+        ("after sync", 1, 0, ROWS_PER_COMMIT),
+        ("appending", 1, ROWS_PER_COMMIT - 1, 1),  # half of the lines
+        ("after append", 1, 0, ROWS_PER_COMMIT),
+        ("before rename", SYNCS_PER_COMMIT, 0, 0),
+        ("before removal", SYNCS_PER_COMMIT, 0, 0),
+        ("after removal", SYNCS_PER_COMMIT, 0, 0),
     ],
 )
-def test_kills_hit_their_phase(killed: list[Death], phase: str, lost: int, unseen: int) -> None:
+def test_kills_hit_their_phase(
+    killed: list[Death], phase: str, rounds: int, lost: int, unseen: int
+) -> None:
     for death in killed:
         if death.phase == phase:
             logged = len(numbers(death.folder / "logged"))
             there = read_metrics(death.folder).num_rows
             committed = max(numbers(death.folder / "committed"), default=0)
-            assert logged == ROWS_PER_COMMIT * death.number
+            assert logged == ROWS_PER_COMMIT * rounds * death.number
             assert (logged - there, there - committed) == (lost, unseen)
 
 
@@ -155,6 +177,13 @@ def test_kills_while_truncating_come_at_each_stage(killed: list[Death]) -> None:
     left = [read_metrics(d.folder).num_rows for d in killed if d.phase == "truncating"]
     assert left[:CUTS] == sorted(left[:CUTS], reverse=True)
     assert set(left) >= ({50, 40, 30, 20, 15} if KILLS >= CUTS else {50})
+
+
+def test_kills_while_replaying_come_before_and_after_it(killed: list[Death]) -> None:
+    deaths = [death for death in killed if death.phase == "replaying"][:CHANGES]
+    left = [(death.folder / "metrics" / JOURNAL).exists() for death in deaths]
+    assert left == sorted(left, reverse=True)
+    assert set(left) == ({True, False} if KILLS >= CHANGES else {True})
 
 
 def test_a_run_that_goes_on_adds_to_it(killed: list[Death]) -> None:

@@ -30,7 +30,7 @@ def train(learner: Learner, folder: Path, timeline: Timeline | None) -> FitResul
     with (
         AsyncMetricsLogger(folder, observe=observe) as metrics,
         CheckpointManager(
-            folder / "checkpoints", every_epochs=1, before_commit=metrics.flush, observe=observe
+            folder / "checkpoints", every_epochs=1, before_commit=metrics.sync, observe=observe
         ) as checkpoints,
     ):
         trainer = AsyncQuantumTrainer(
