@@ -6,7 +6,7 @@ integers of the same width.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -22,18 +22,19 @@ from zarr.codecs import ZstdCodec
 from zarr.storage import MemoryStore
 
 from qjax.errors import RunError
-from qjax.storage._store import ManifestStore
 
 __all__ = [
     "Compression",
     "HostLeaf",
+    "Layout",
     "LeafRecord",
     "as_record",
     "check_compression",
     "copy_to_host",
+    "lay_out",
     "named_leaves",
     "read_leaves",
-    "write_leaves",
+    "write_arrays",
 ]
 
 Compression: TypeAlias = Literal["zstd"] | None
@@ -74,16 +75,32 @@ class HostLeaf(NamedTuple):
     data: np.ndarray
 
 
+class Layout(NamedTuple):
+    """What leaves become in a Zarr group.
+
+    Attributes:
+        records: where each lies.
+        files: the group and its array of small leaves, by name.
+        arrays: the large leaves, by name of their arrays.
+    """
+
+    records: list[LeafRecord]
+    files: dict[str, bytes]
+    arrays: dict[str, np.ndarray]
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Names each leaf of a pytree by its path."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    leaves, structure = jax.tree.flatten(tree)
+    try:
+        names = _names(structure)
+    except Exception:  # it cannot be hashed, or checks what it is built from
+        names = _path_names(tree)
+    return dict(zip(names, leaves, strict=True))
 
 
 def as_record(name: str, leaf: Any) -> LeafRecord:
     """Describes a leaf (an array, a Python number or a `jax.ShapeDtypeStruct`)."""
-    if _is_key(leaf):
-        return LeafRecord(name, list(leaf.shape), KEY_PREFIX + _key_implementation(leaf))
     if not hasattr(leaf, "dtype"):
         leaf = np.asarray(leaf)
     return LeafRecord(name, list(leaf.shape), _dtype_name(leaf.dtype))
@@ -101,31 +118,22 @@ def copy_to_host(tree: Any) -> list[HostLeaf]:
     leaves = named_leaves(tree)
     words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves.values()]
     for leaf in words:
-        if isinstance(leaf, jax.Array) and any(d.platform != "cpu" for d in leaf.devices()):
+        if isinstance(leaf, jax.Array) and not _is_host(leaf.sharding):
             leaf.copy_to_host_async()  # or the copies would wait for each other
     return [
-        HostLeaf(as_record(name, leaf), _as_storable(name, _on_host(data)))
-        for (name, leaf), data in zip(leaves.items(), words, strict=True)
+        HostLeaf(as_record(name, leaf if _is_key(leaf) else data), _as_storable(name, data))
+        for (name, leaf), data in zip(leaves.items(), map(_on_host, words), strict=True)
     ]
 
 
 def check_compression(compression: Any) -> None:
-    """Raises unless it is one that `write_leaves` takes."""
+    """Raises unless it is one that `write_arrays` takes."""
     if compression not in ("zstd", None):
         raise RunError(f"Argument `compression` must be 'zstd' or None, but is {compression!r}.")
 
 
-def write_leaves(
-    store: ManifestStore, leaves: Sequence[HostLeaf], compression: Compression
-) -> list[LeafRecord]:
-    """Writes the leaves into a store, which becomes a Zarr group.
-
-    Returns:
-        Where each lies.
-
-    Raises:
-        OSError: if the store refuses.
-    """
+def lay_out(leaves: Sequence[HostLeaf]) -> Layout:
+    """Decides where leaves go, and packs the small ones."""
     small: list[np.ndarray] = []
     filled = 0
     arrays, records = {}, []
@@ -138,14 +146,20 @@ def write_leaves(
             array, offset = f"leaf-{number:06d}", 0
             arrays[array] = data
         records.append(record._replace(array=array, offset=offset))
-    store.write(_packed_files(small))
-    if arrays:
-        group = zarr.open_group(store, mode="r+", zarr_format=3)
-        with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
-            writes = [pool.submit(_write_array, group, *a, compression) for a in arrays.items()]
-            for write in writes:
-                write.result()
-    return records
+    return Layout(records, _packed_files(small), arrays)
+
+
+def write_arrays(store: Store, arrays: Mapping[str, np.ndarray], compression: Compression) -> None:
+    """Writes arrays into a store that holds a Zarr group.
+
+    Raises:
+        OSError: if the store refuses.
+    """
+    group = zarr.open_group(store, mode="r+", zarr_format=3)
+    with ThreadPoolExecutor(ARRAYS_AT_ONCE) as pool:
+        writes = [pool.submit(_write_array, group, *a, compression) for a in arrays.items()]
+        for write in writes:
+            write.result()
 
 
 def read_leaves(store: Store, records: Sequence[LeafRecord]) -> dict[str, Any]:
@@ -156,6 +170,21 @@ def read_leaves(store: Store, records: Sequence[LeafRecord]) -> dict[str, Any]:
         arrays = pool.map(lambda name: _read_array(group, name), names)
         stored = dict(zip(names, arrays, strict=True))
     return {record.name: _restore(record, stored[record.array]) for record in records}
+
+
+@lru_cache(maxsize=16)  # JAX takes longer over the names than over all the rest of a small state
+def _names(structure: Any) -> list[str]:
+    return _path_names(structure.unflatten([object()] * structure.num_leaves))
+
+
+def _path_names(tree: Any) -> list[str]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [jax.tree_util.keystr(path) for path, _ in leaves]
+
+
+@lru_cache(maxsize=64)
+def _is_host(sharding: jax.sharding.Sharding) -> bool:
+    return all(device.platform == "cpu" for device in sharding.device_set)
 
 
 def _is_key(leaf: Any) -> bool:
@@ -169,11 +198,6 @@ def _is_key_dtype(dtype: Any) -> bool:
 
 def _on_host(leaf: Any) -> np.ndarray:
     return np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf, order="C")
-
-
-def _key_implementation(leaf: Any) -> str:
-    keys = leaf if isinstance(leaf, jax.Array) else jnp.empty((), leaf.dtype)
-    return str(jax.random.key_impl(keys))
 
 
 def _as_storable(name: str, data: np.ndarray) -> np.ndarray:
@@ -196,6 +220,8 @@ def _storage_dtype(dtype: np.dtype) -> np.dtype | None:
 
 @cache  # NumPy takes longer over a name than over copying a small array
 def _dtype_name(dtype: Any) -> str:
+    if _is_key_dtype(dtype):
+        return f"{KEY_PREFIX}{jax.random.key_impl(jnp.empty((), dtype))}"
     return np.dtype(dtype).name
 
 

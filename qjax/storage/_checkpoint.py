@@ -1,9 +1,9 @@
 """Checkpoints: any pytree of arrays as a Zarr 3 group, exact in dtype and bits.
 
-A checkpoint is a folder ``step-000000042`` with the Zarr group ``arrays.zarr`` and
-``manifest.json``, which names every leaf and every file with its checksum. It is written under a
-temporary name, the manifest last, synced, and renamed: a folder with the final name is whole.
-When to save, and what to keep, is decided by the caller.
+A checkpoint is a ZIP archive ``step-000000042.zip`` with the Zarr group ``arrays.zarr`` and
+``manifest.json``, which names every leaf and every file with its checksum; one with large leaves is
+a folder ``step-000000042`` with the same. It is written under a temporary name, synced, and
+renamed: what has the final name is whole. When to save, and what to keep, is decided by the caller.
 """
 
 import hashlib
@@ -18,20 +18,23 @@ import jax
 import numpy as np
 
 from qjax.errors import RunError
+from qjax.storage._archive import ArchiveWriter
 from qjax.storage._arrays import (
     Compression,
     HostLeaf,
+    Layout,
     LeafRecord,
     as_record,
     check_compression,
     copy_to_host,
+    lay_out,
     named_leaves,
     read_leaves,
-    write_leaves,
+    write_arrays,
 )
 from qjax.storage._files import disk_errors
 from qjax.storage._place import MANIFEST, Place, PlaceLike, as_place
-from qjax.storage._store import FileEntry, damage
+from qjax.storage._store import GROUP, FileEntry, damage
 
 __all__ = [
     "Checkpoint",
@@ -43,6 +46,7 @@ __all__ = [
     "list_checkpoints",
     "load_checkpoint",
     "make_header",
+    "read_info",
     "read_infos",
     "restore",
     "save_checkpoint",
@@ -50,7 +54,7 @@ __all__ = [
 ]
 
 FORMAT = "qjax-checkpoint"
-VERSION = 3
+VERSION = 4  # the first with archives
 
 Mode: TypeAlias = Literal["min", "max"]
 Which: TypeAlias = int | Literal["latest", "best"]
@@ -122,7 +126,7 @@ def save_checkpoint(
         compression: of large arrays: ``"zstd"``, or None for none.
 
     Returns:
-        The folder of the checkpoint.
+        Where the checkpoint lies: a file ``step-….zip``, or a folder if a leaf has a mebibyte.
 
     Raises:
         RunError: if a leaf is not an array, the step exists, or the disk refuses (full,
@@ -245,25 +249,52 @@ def write_checkpoint(
     Raises:
         RunError: if the place refuses; nothing half written remains if that can be deleted.
     """
-    step = header["step"]
-    with disk_errors("Checkpoint", place.name_of(step)):
-        draft = place.begin(step)
-        try:
-            records = write_leaves(draft, leaves, compression)
-            body = _make_manifest(header, records, draft.entries)
-            place.commit(step, draft, _encode(body))
-        except BaseException:
-            place.discard(draft)
-            raise
+    layout = lay_out(leaves)
+    with disk_errors("Checkpoint", lambda: place.name_of(header["step"])):
+        if layout.arrays:
+            body = _write_folder(place, header, layout, compression)
+        else:
+            body = _write_archive(place, header, layout)
     return _as_info(body)
 
 
-def read_infos(
-    place: Place, known: Mapping[int, CheckpointInfo] | None = None
-) -> list[CheckpointInfo]:
-    """Reads all manifests, but for those already `known`."""
-    known = known or {}
-    return [known.get(step) or _read_info(place, step) for step in place.steps()]
+def _write_folder(
+    place: Place, header: Mapping[str, Any], layout: Layout, compression: Compression
+) -> dict[str, Any]:
+    draft = place.begin(header["step"])
+    try:
+        draft.write(layout.files)
+        write_arrays(draft, layout.arrays, compression)
+        body = _make_manifest(header, layout.records, draft.entries)
+        place.commit(header["step"], draft, _encode(body))
+    except BaseException:
+        place.discard(draft)
+        raise
+    return body
+
+
+def _write_archive(place: Place, header: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+    archive = ArchiveWriter()
+    for name, content in layout.files.items():
+        archive.add(f"{GROUP}/{name}", content)
+    body = _make_manifest(header, layout.records, archive.entries)
+    archive.add(MANIFEST, _encode(body))
+    place.put(header["step"], archive.close())
+    return body
+
+
+def read_infos(place: Place) -> list[CheckpointInfo]:
+    """Reads all manifests."""
+    return [read_info(place, step) for step in place.steps()]
+
+
+def read_info(place: Place, step: int) -> CheckpointInfo:
+    """Reads one manifest; if it cannot be used, that is the `problem` of what is returned."""
+    try:
+        with disk_errors("Checkpoint", lambda: place.name_of(step), "read"):
+            return _as_info(_read_manifest(place, step))
+    except RunError as error:
+        return CheckpointInfo(step, problem=str(error))
 
 
 def best_first(infos: Sequence[CheckpointInfo], metric: str, mode: Mode) -> list[CheckpointInfo]:
@@ -340,14 +371,6 @@ def _load(place: Place, step: int, like: Any) -> tuple[CheckpointInfo, Any]:
             _check_fits(name, info.leaves, like)
         arrays = read_leaves(place.open(step, body["files"]), info.leaves)
     return info, _as_tree(arrays, like)
-
-
-def _read_info(place: Place, step: int) -> CheckpointInfo:
-    try:
-        with disk_errors("Checkpoint", place.name_of(step), "read"):
-            return _as_info(_read_manifest(place, step))
-    except RunError as error:
-        return CheckpointInfo(step, problem=str(error))
 
 
 def _make_manifest(

@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,12 +29,14 @@ REMEDIES = {
 
 
 @contextmanager
-def disk_errors(what: str, path: str | Path, action: str = "written") -> Iterator[None]:
+def disk_errors(
+    what: str, path: str | Path | Callable[[], str], action: str = "written"
+) -> Iterator[None]:
     """Turns any `OSError` inside the block into a `RunError` that names `path` and a remedy.
 
     Args:
         what: the thing being written or read, first word in capitals, such as ``"Checkpoint"``.
-        path: where.
+        path: where, or a function that finds out.
         action: what could not be done to it: ``"written"``, ``"read"`` or ``"deleted"``.
 
     Raises:
@@ -47,6 +49,7 @@ def disk_errors(what: str, path: str | Path, action: str = "written") -> Iterato
     except OSError as error:
         number = error.errno or 0
         reason = os.strerror(number) if number else str(error)
+        path = path() if callable(path) else path
         remedy = REMEDIES.get(number, "Check the folder, or choose another one.")
         message = f"{what} `{path}` could not be {action}: {reason}. {remedy}"
         if action == "written":
@@ -66,19 +69,20 @@ def write_atomic(path: str | Path, content: Any) -> None:
     Raises:
         OSError: if it cannot be written; the temporary file is removed and `path` is untouched.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.tmp")
     try:
         with open(temporary, "wb", buffering=0) as file:
             write_and_sync(file, content)
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-    sync_folder(path.parent)
+    sync_folder(folder or ".")
 
 
-def sync_folder(folder: Path) -> None:
+def sync_folder(folder: str | Path) -> None:
     """Syncs the names in a folder to disk, where the platform can."""
     if os.name == "nt":  # Windows cannot open a folder.
         return

@@ -1,10 +1,10 @@
 """Rows of metrics that are safe on disk before they are in a part: a file that is appended to.
 
-To write the newest part anew takes milliseconds, to append some lines microseconds. The first line
-says how far the parts were when the journal began. While they are there still, its rows are in no
-part. Once they are further, its rows are in a part and the journal is stale, whether it is removed
-by then or not: so the rename of a part moves the rows from one place to the other. When parts are
-written is decided elsewhere.
+To write the newest part anew takes milliseconds, to append a line a fraction of one. The first line
+says how far the parts were when the journal began, and each further line has the rows of one call.
+While the parts are there still, these rows are in none of them. Once the parts are further, the
+rows are in one and the journal is stale, whether it is removed by then or not: so the rename of a
+part moves the rows from one place to the other. When parts are written is decided elsewhere.
 """
 
 import json
@@ -74,9 +74,8 @@ class Journal:
             self._file = self._file or self._folder.create(JOURNAL)
             if self._file is None:
                 return False
-            header = [{"format": FORMAT, "version": VERSION, **base._asdict()}] if is_new else []
-            lines = "".join(f"{_encode(line)}\n" for line in (*header, *rows))
-            write_and_sync(self._file, lines.encode())
+            header = f"{_encode(_header(base))}\n" if is_new else ""
+            write_and_sync(self._file, f"{header}{_encode(rows)}\n".encode())
             if is_new:
                 self._folder.sync()
         self._is_usable = True
@@ -111,6 +110,10 @@ class Journal:
             self._file = None
 
 
+def _header(base: Base) -> dict[str, Any]:
+    return {"format": FORMAT, "version": VERSION, **base._asdict()}
+
+
 def read_journal(folder: Folder, base: Base, columns: MetricColumns) -> list[dict[str, Any]] | None:
     """Reads the rows that are in the journal and in no part.
 
@@ -136,32 +139,29 @@ def read_journal(folder: Folder, base: Base, columns: MetricColumns) -> list[dic
         return None
     lines = iter(content.split(b"\n")[:-1])  # what is behind the last line break is no line
     header = _decode(next(lines, b""))
-    version = header.get("version")
-    if header.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
+    version = header.get("version") if isinstance(header, dict) else None
+    if isinstance(version, int) and version > VERSION:
         raise RunError(
             f"Metrics journal `{path}` has format {version}, but this qjax reads up to {VERSION}. "
             "Update qjax."
         )
-    if header != {"format": FORMAT, "version": VERSION, **base._asdict()}:
-        return []
-    return list(_rows(lines, columns))
+    return list(_rows(lines, columns)) if header == _header(base) else []
 
 
 def _rows(lines: Iterable[bytes], columns: MetricColumns) -> Iterable[dict[str, Any]]:
     for line in lines:
-        row = _decode(line)
         try:
-            if "timestamp" in row:
-                row["timestamp"] = datetime.fromisoformat(row["timestamp"])
-            columns.check(row)
-        except (RunError, TypeError, ValueError):
+            for row in _decode(line):
+                if "timestamp" in row:
+                    row["timestamp"] = datetime.fromisoformat(row["timestamp"])
+                columns.check(row)
+                yield row
+        except (RunError, TypeError, ValueError, AttributeError):
             return
-        yield row
 
 
-def _decode(line: bytes) -> dict[str, Any]:
+def _decode(line: bytes) -> Any:
     try:
-        entries = json.loads(line.decode())
+        return json.loads(line.decode())
     except ValueError:
-        return {}
-    return entries if isinstance(entries, dict) else {}
+        return None

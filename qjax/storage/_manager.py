@@ -17,6 +17,7 @@ from qjax.storage._checkpoint import (
     Mode,
     Which,
     make_header,
+    read_info,
     read_infos,
     restore,
     write_checkpoint,
@@ -231,10 +232,9 @@ class CheckpointManager(Closing):
         """
         self.wait()
         for later in [found for found in reversed(self._place.steps()) if found > step]:
-            with disk_errors("Checkpoint", self._place.name_of(later), "deleted"):
-                self._place.remove(later)
-            self._known.pop(later, None)
-        self._steps = set(self._place.steps())
+            self._remove(later)
+            with disk_errors("Folder", self._place.name):
+                self._place.sync()
 
     def list(self) -> list[CheckpointInfo]:
         """Reads what the committed checkpoints say of themselves, by step."""
@@ -316,13 +316,16 @@ class CheckpointManager(Closing):
         self._observe(begin, time.perf_counter())
 
     def _prune(self) -> None:
-        infos = read_infos(self._place, self._known)
-        self._known = {info.step: info for info in infos if not info.problem}
-        doomed = self._retention.doomed(infos)
-        for step in doomed:
-            with disk_errors("Checkpoint", self._place.name_of(step), "deleted"):
-                self._place.remove(step)
-        self._steps = {info.step for info in infos} - set(doomed)
+        for step in self._steps - self._known.keys():  # of an earlier process
+            self._known[step] = read_info(self._place, step)
+        for step in self._retention.doomed([self._known[step] for step in sorted(self._known)]):
+            self._remove(step)
+
+    def _remove(self, step: int) -> None:
+        with disk_errors("Checkpoint", lambda: self._place.name_of(step), "deleted"):
+            self._place.remove(step)
+        self._known.pop(step, None)
+        self._steps = self._steps - {step}
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,7 +1,8 @@
 """Where checkpoints lie: a local folder, or any other Zarr store.
 
-In a folder a checkpoint is written under a temporary name, synced, and renamed. Other stores
-cannot rename: there its manifest is written last, and what has no manifest does not exist.
+A checkpoint is one archive, or a folder if it has large leaves. On a disk either is written under a
+temporary name, synced, and renamed. Other stores cannot rename: there an archive is put at once,
+and the manifest of a folder is written last; a folder without one does not exist.
 """
 
 import asyncio
@@ -9,18 +10,21 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
 from zarr.buffer import cpu, default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore, LocalStore, MemoryStore
 
 from qjax.errors import RunError
-from qjax.storage._files import sync_folder, sync_folders, write_synced
+from qjax.storage._archive import read_members
+from qjax.storage._files import sync_folder, sync_folders, write_atomic, write_synced
 from qjax.storage._lock import WriterLock
 from qjax.storage._store import GROUP, INLINE_BYTES, FileEntry, ManifestStore
 
@@ -29,8 +33,9 @@ __all__ = ["MANIFEST", "Place", "PlaceLike", "as_place"]
 PlaceLike: TypeAlias = str | Path | Store
 
 MANIFEST = "manifest.json"
-STEP = re.compile(r"step-(\d{9,})")
-UNFINISHED = re.compile(r"\.step-\d{9,}\.[0-9a-f]{8}\.tmp")
+ARCHIVE = ".zip"
+STEP = re.compile(rf"step-(\d{{9,}})({re.escape(ARCHIVE)})?")
+UNFINISHED = re.compile(r"\.step-\d{9,}\.([0-9a-f]{8}|zip)\.tmp")
 
 
 class Place(Protocol):
@@ -54,8 +59,11 @@ class Place(Protocol):
         """Its files, to read."""
         ...
 
+    def put(self, step: int, archive: memoryview) -> None:
+        """Makes an archive a checkpoint, all of it or nothing."""
+
     def begin(self, step: int) -> ManifestStore:
-        """An empty store to write its files into."""
+        """An empty store to write the files of a folder into."""
         ...
 
     def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
@@ -67,7 +75,11 @@ class Place(Protocol):
         ...
 
     def remove(self, step: int) -> None:
-        """Deletes a checkpoint; a kill leaves all of it or nothing."""
+        """Deletes a checkpoint, if it is there; a kill leaves all of it or nothing."""
+        ...
+
+    def sync(self) -> None:
+        """Makes sure that what was removed stays so after a power cut."""
         ...
 
     def remove_unfinished(self) -> None:
@@ -99,7 +111,7 @@ def as_place(path: PlaceLike) -> Place:
 
 
 class _Folder:
-    """Checkpoints as subfolders of a local folder."""
+    """Checkpoints in a local folder."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -112,17 +124,34 @@ class _Folder:
         return _steps(os.listdir(self._path))
 
     def name_of(self, step: int) -> str:
-        return str(self._folder(step))
+        archive = self._archive(step)
+        return archive if os.path.exists(archive) else str(self._folder(step))
 
     def read_manifest(self, step: int) -> bytes | None:
-        try:
+        archive = self._archive(step)
+        with suppress(FileNotFoundError), open(archive, "rb") as file:
+            return read_members(file, archive, MANIFEST).get(MANIFEST)
+        with suppress(FileNotFoundError):
             return (self._folder(step) / MANIFEST).read_bytes()
-        except FileNotFoundError:
-            return None
+        return None
 
     def open(self, step: int, entries: dict[str, FileEntry]) -> ManifestStore:
+        archive = self._archive(step)
+        with suppress(FileNotFoundError), open(archive, "rb") as file:
+            return _opened(read_members(file, archive), archive, entries)
         folder = self._folder(step)
         return ManifestStore(self._store, f"{folder.name}/", str(folder), entries)
+
+    def put(self, step: int, archive: memoryview) -> None:
+        path = self._archive(step)
+        if not os.path.isdir(self._path):
+            os.makedirs(self._path)
+        try:
+            write_atomic(path, archive)
+        except BaseException:
+            with suppress(OSError):  # it is there if its folder could not be synced
+                os.unlink(path)
+            raise
 
     def begin(self, step: int) -> ManifestStore:
         folder = self._hidden(step)
@@ -145,20 +174,34 @@ class _Folder:
         shutil.rmtree(self._path / draft.prefix, ignore_errors=True)
 
     def remove(self, step: int) -> None:
+        try:
+            os.unlink(self._archive(step))
+        except FileNotFoundError:
+            self._remove_folder(step)
+
+    def _remove_folder(self, step: int) -> None:
         doomed = self._hidden(step)
-        os.rename(self._folder(step), doomed)
+        with suppress(FileNotFoundError):
+            os.rename(self._folder(step), doomed)
+            sync_folder(self._path)
+            shutil.rmtree(doomed)
+
+    def sync(self) -> None:
         sync_folder(self._path)
-        shutil.rmtree(doomed)
 
     def remove_unfinished(self) -> None:
         if not self._path.is_dir():
             return
         for child in self._path.iterdir():
             if UNFINISHED.fullmatch(child.name):
-                shutil.rmtree(child, ignore_errors=True)
+                with suppress(OSError):
+                    shutil.rmtree(child) if child.is_dir() else child.unlink()
 
     def lock(self) -> WriterLock:
         return WriterLock(self._path)
+
+    def _archive(self, step: int) -> str:
+        return os.path.join(self._path, _archive_name(step))
 
     def _folder(self, step: int) -> Path:
         return self._path / _name(step)
@@ -179,7 +222,7 @@ class _SyncedStore(LocalStore):
 
 
 class _StorePlace:
-    """Checkpoints below prefixes of a Zarr store."""
+    """Checkpoints in a Zarr store."""
 
     def __init__(self, store: Store) -> None:
         able = store.supports_writes and store.supports_deletes and store.supports_listing
@@ -192,25 +235,33 @@ class _StorePlace:
         self._store = store
 
     def steps(self) -> list[int]:
-        return [step for step, has_manifest in self._found() if has_manifest]
+        return sorted({step for step, is_committed in self._found() if is_committed})
 
     def name_of(self, step: int) -> str:
         return f"{self.name}/{_name(step)}"
 
     def read_manifest(self, step: int) -> bytes | None:
-        key = f"{_name(step)}/{MANIFEST}"
-        value = sync(self._store.get(key, default_buffer_prototype()))
-        return None if value is None else value.to_bytes()
+        archive = self._get(_archive_name(step))
+        if archive is not None:
+            return read_members(BytesIO(archive), self.name_of(step), MANIFEST).get(MANIFEST)
+        return self._get(f"{_name(step)}/{MANIFEST}")
 
     def open(self, step: int, entries: dict[str, FileEntry]) -> ManifestStore:
+        archive = self._get(_archive_name(step))
+        if archive is not None:
+            members = read_members(BytesIO(archive), self.name_of(step))
+            return _opened(members, self.name_of(step), entries)
         return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step), entries)
+
+    def put(self, step: int, archive: memoryview) -> None:
+        self._set(_archive_name(step), archive)
 
     def begin(self, step: int) -> ManifestStore:
         sync(self._store.delete_dir(_name(step)))
         return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step))
 
     def commit(self, step: int, draft: ManifestStore, manifest: bytes) -> None:
-        sync(self._store.set(f"{draft.prefix}{MANIFEST}", cpu.Buffer.from_bytes(manifest)))
+        self._set(f"{draft.prefix}{MANIFEST}", manifest)
 
     def discard(self, draft: ManifestStore) -> None:
         sync(draft.stop())
@@ -218,31 +269,56 @@ class _StorePlace:
             sync(self._store.delete_dir(draft.prefix.rstrip("/")))
 
     def remove(self, step: int) -> None:
+        sync(self._store.delete(_archive_name(step)))
         sync(self._store.delete(f"{_name(step)}/{MANIFEST}"))
         sync(self._store.delete_dir(_name(step)))
 
+    def sync(self) -> None:
+        pass  # a store answers when that is done
+
     def remove_unfinished(self) -> None:
-        for step, has_manifest in self._found():
-            if not has_manifest:
+        for step, is_committed in self._found():
+            if not is_committed:
                 sync(self._store.delete_dir(_name(step)))
 
     def lock(self) -> None:
         return None
+
+    def _get(self, key: str) -> bytes | None:
+        value = sync(self._store.get(key, default_buffer_prototype()))
+        return None if value is None else value.to_bytes()
+
+    def _set(self, key: str, content: Any) -> None:
+        sync(self._store.set(key, cpu.Buffer.from_bytes(content)))
 
     def _found(self) -> list[tuple[int, bool]]:
         return sync(_found(self._store))
 
 
 async def _found(store: Store) -> list[tuple[int, bool]]:
-    steps = _steps([name async for name in store.list_dir("")])
-    manifests = (store.exists(f"{_name(step)}/{MANIFEST}") for step in steps)
-    return list(zip(steps, await asyncio.gather(*manifests), strict=True))
+    names = [name async for name in store.list_dir("")]
+    archives = {name for name in names if name.endswith(ARCHIVE)}
+    folders = _steps(set(names) - archives)
+    manifests = await asyncio.gather(*(store.exists(f"{_name(n)}/{MANIFEST}") for n in folders))
+    return [(step, True) for step in _steps(archives)] + list(zip(folders, manifests, strict=True))
+
+
+def _opened(
+    members: dict[str, bytes], checkpoint: str, entries: dict[str, FileEntry]
+) -> ManifestStore:
+    """The files of an archive, to read."""
+    files: dict[str, Buffer] = {name: cpu.Buffer.from_bytes(m) for name, m in members.items()}
+    return ManifestStore(MemoryStore(files), "", checkpoint, entries)
 
 
 def _name(step: int) -> str:
     return f"step-{step:09d}"
 
 
-def _steps(names: list[str]) -> list[int]:
+def _archive_name(step: int) -> str:
+    return f"{_name(step)}{ARCHIVE}"
+
+
+def _steps(names: Iterable[str]) -> list[int]:
     matches = (STEP.fullmatch(name) for name in names)
-    return sorted(int(match[1]) for match in matches if match)
+    return sorted({int(match[1]) for match in matches if match})

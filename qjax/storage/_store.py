@@ -17,7 +17,7 @@ from zarr.core.sync import sync
 
 from qjax.errors import RunError
 
-__all__ = ["GROUP", "INLINE_BYTES", "FileEntry", "ManifestStore", "damage"]
+__all__ = ["CHECKSUM", "GROUP", "INLINE_BYTES", "FileEntry", "ManifestStore", "damage"]
 
 GROUP = "arrays.zarr"
 
@@ -165,8 +165,8 @@ def _name(key: str) -> str:
 def damage(checkpoint: str, reason: str) -> str:
     """The message for a checkpoint that is not as it was written."""
     return (
-        f"Checkpoint `{checkpoint}` is damaged: {reason}. Move the folder away to go on from an "
-        "earlier checkpoint."
+        f"Checkpoint `{checkpoint}` is damaged: {reason}. Move it away to go on from an earlier "
+        "checkpoint."
     )
 
 

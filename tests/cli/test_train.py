@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,11 @@ class TestRunDirectory:
             "training.png",
         ]
         files = [path for path in finished.folder.rglob("*") if path.is_file()]
-        inside_zarr = {path for path in files if "arrays.zarr" in path.parts}
-        assert inside_zarr
-        suffixes = {path.suffix for path in set(files) - inside_zarr}
-        assert suffixes == {"", ".json", ".parquet", ".png"}
-        bare = {path.name for path in set(files) - inside_zarr if not path.suffix}
-        assert bare == {".lock"}
+        assert {path.suffix for path in files} == {"", ".json", ".parquet", ".png", ".zip"}
+        assert {path.name for path in files if not path.suffix} == {".lock"}
+        for archive in finished.folder.glob("checkpoints/*.zip"):
+            members = [Path(name) for name in zipfile.ZipFile(archive).namelist()]
+            assert {path.name for path in members if path.suffix != ".json"} == {"0"}
 
     def test_summary(self, finished: Run) -> None:
         assert finished.summary.keys() >= KEYS
@@ -177,8 +177,9 @@ class TestNoAmplitudes:
 
     def test_arrays_on_disk_are_those_of_the_checkpoints(self, circuits_run: Path) -> None:
         for info in inspect_checkpoints(circuits_run / "checkpoints"):
-            zarr_group = circuits_run / "checkpoints" / f"step-{info.step:09d}" / "arrays.zarr"
-            arrays = [json.loads(file.read_text()) for file in zarr_group.glob("*/zarr.json")]
+            archive = zipfile.Path(circuits_run / "checkpoints" / f"step-{info.step:09d}.zip")
+            kinds = [folder / "zarr.json" for folder in (archive / "arrays.zarr").iterdir()]
+            arrays = [json.loads(kind.read_text()) for kind in kinds if kind.exists()]
             assert arrays
             stored = [(array["shape"], array["data_type"]) for array in arrays]
             expected = [(leaf.shape, leaf.dtype) for leaf in info.leaves]
@@ -196,7 +197,7 @@ class TestNoAmplitudes:
         others = [
             path.relative_to(circuits_run)
             for path in circuits_run.rglob("*")
-            if path.is_file() and "arrays.zarr" not in path.parts
+            if path.is_file() and path.suffix != ".zip"
         ]
         names = {path.name for path in others if path.suffix not in (".json", ".png")}
         assert names == {".lock", "part-000000.parquet"}
@@ -268,6 +269,7 @@ DRAW = random.Random(0)
 
 # Where a run of five epochs of five steps is killed, each time after the one before; see `tiny`.
 PLACES = [
+    "journal 2",
     "metrics 1",
     f"moment {DRAW.randrange(40)}",
     "checkpoint 1",

@@ -5,6 +5,7 @@ command `qjax` and where its process kills itself without warning, if it does. I
 for each, one after the other, and prints how each ended. A place is a kind and a number:
 
 - ``row N``: the row of step N is about to be logged;
+- ``journal N``: rows of metrics are about to be written to their journal for the N-th time;
 - ``metrics N``: the N-th commit of metrics is about to be renamed into place;
 - ``checkpoint N``: likewise of a checkpoint;
 - ``moment N``: N milliseconds after the first row.
@@ -26,7 +27,7 @@ from flax import nnx
 import qjax.cli._run  # noqa: F401  # before the fork, so that no process imports it again
 from qjax.cli import _run_directory, main
 from qjax.nn import DecodingLayer, QuantumFeatureExtractor, models
-from qjax.storage import AsyncMetricsLogger, CheckpointManager
+from qjax.storage import AsyncMetricsLogger, CheckpointManager, _journal
 
 
 def tiny(*, num_features: int, num_classes: int, rngs: nnx.Rngs) -> nnx.Sequential:
@@ -42,13 +43,16 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_before(function: Callable[..., Any], number: int) -> Callable[..., Any]:
-    """Kills this process when a function is about to be called for the N-th time."""
+def die_before(function: Callable[..., Any], number: int, suffix: str = "") -> Callable[..., Any]:
+    """Kills this process when a function is about to be called for the N-th time.
+
+    Only calls count whose last argument is a path that ends in `suffix`, if there is one.
+    """
     calls = 0
 
     def call(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
-        calls += 1
+        calls += not suffix or str(arguments[-1]).endswith(suffix)
         if calls == number:
             die()
         return function(*arguments, **options)
@@ -74,11 +78,11 @@ def watch_rows(kind: str, number: int) -> None:
 def install(place: str) -> None:
     """Prepares the end of this process."""
     kind, number = place.split()
-    if kind == "checkpoint":
-        os.rename = die_before(os.rename, int(number))
-    elif kind == "metrics":
-        # The configuration is renamed into place before them.
-        os.replace = die_before(os.replace, 1 + int(number))
+    suffixes = {"metrics": ".parquet", "checkpoint": ".zip"}
+    if kind in suffixes:
+        os.replace = die_before(os.replace, int(number), suffixes[kind])
+    elif kind == "journal":
+        _journal.write_and_sync = die_before(_journal.write_and_sync, int(number))
     else:
         watch_rows(kind, int(number))
 

@@ -33,14 +33,16 @@ AT_ONCE = 4  # children, which wait for the disk most of the time
 
 
 def tree_of(step: int) -> dict[str, Any]:
-    """What is saved as a step."""
+    """What is saved as a step: an archive, or every third time a folder."""
     draw = np.random.default_rng(step)
-    return {
+    tree = {
         "params": draw.normal(size=(20, 3)).astype(np.float32),
         "half": draw.normal(size=5).astype(ml_dtypes.bfloat16),
-        "large": draw.normal(size=(3, 1000)),  # with an array of its own, in three chunks
         "step": np.int32(step),
     }
+    if step % 3 == 0:
+        tree["large"] = draw.normal(size=(3, 1000))  # with an array of its own, in three chunks
+    return tree
 
 
 def loss_of(step: int) -> float:
@@ -85,17 +87,19 @@ class Points:
     def install(self) -> None:
         """Puts points into every phase of a save and before every call that changes the disk."""
         folder, manager = _place._Folder, _manager.CheckpointManager
-        _checkpoint.write_leaves = self.within("writing", _checkpoint.write_leaves, "writing")
+        _checkpoint.lay_out = self.within("writing", _checkpoint.lay_out, "writing")
+        folder.put = self.within("writing", folder.put, "after commit")
         folder.commit = self.within("before commit", folder.commit, "after commit")
         manager._prune = self.before(manager._prune)
         folder.remove = self.within("pruning", folder.remove, "pruning")
-        os.fsync, os.replace = map(self.before, (os.fsync, os.replace))
-        os.unlink, os.rmdir = map(self.before, (os.unlink, os.rmdir))
-        os.rename = self._renaming(os.rename)
-        _place.write_synced = self._writing(_place.write_synced)
+        os.fsync, os.unlink, os.rmdir = map(self.before, (os.fsync, os.unlink, os.rmdir))
+        os.rename, os.replace = map(self._renaming, (os.rename, os.replace))
+        _files.write_and_sync = self._writing(_files.write_and_sync)
 
     def _renaming(self, rename: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: Any) -> None:
+            if self.phase == "writing":  # of an archive, which is written by now
+                self.phase = "before commit"
             self.here()
             rename(*arguments)
             if self.phase == "before commit":
@@ -105,25 +109,35 @@ class Points:
         return call
 
     def _writing(self, write: Callable[..., None]) -> Callable[..., None]:
-        def call(path: Path, content: Any) -> None:
-            self.here(lambda: write(path, memoryview(content)[: len(content) // 2]))
-            write(path, content)
+        def call(file: Any, content: Any) -> None:
+            self.here(lambda: write(file, memoryview(content)[: len(content) // 2]))
+            write(file, content)
+            self.here()
 
         return call
 
 
-def commit_first(place: Any, header: Any, leaves: Any, compression: Any) -> Any:
+def write_in_place(path: str, content: Any) -> None:
+    """The mistake to be caught: the final name of an archive before its content."""
+    with open(path, "xb", buffering=0) as file:
+        _files.write_and_sync(file, content)
+
+
+def commit_first(
+    place: Any, header: Any, layout: _arrays.Layout, compression: Any
+) -> dict[str, Any]:
     """The mistake to be caught: the manifest and the final name before the arrays."""
     memory = MemoryStore()
     draft = ManifestStore(memory, "", "in memory")
-    records = _checkpoint.write_leaves(draft, leaves, compression)
-    body = _checkpoint._make_manifest(header, records, draft.entries)
+    draft.write(layout.files)
+    _arrays.write_arrays(draft, layout.arrays, compression)
+    body = _checkpoint._make_manifest(header, layout.records, draft.entries)
     folder = Path(place.name_of(header["step"]))
     folder.mkdir()
     _files.write_atomic(folder / "manifest.json", _checkpoint._encode(body))
     for name, content in memory._store_dict.items():
         _place.write_synced(folder / name, content.to_bytes())
-    return _checkpoint._as_info(body)
+    return body
 
 
 def save_all(folder: Path) -> None:
@@ -207,8 +221,10 @@ def kill_all(root: Path, kills: int, randoms: int, phases: tuple[str, ...]) -> N
 def main(root: Path, kills: int, randoms: int) -> None:
     _arrays.SMALL_BYTES, _arrays.CHUNK_BYTES = 1 << 13, 1 << 13
     kill_all(root / "arrays first", kills, randoms, PHASES)
-    _manager.write_checkpoint = commit_first
+    write_folder, _checkpoint._write_folder = _checkpoint._write_folder, commit_first
     kill_all(root / "commit first", max(kills, 5), 0, PHASES[:1])
+    _checkpoint._write_folder, _place.write_atomic = write_folder, write_in_place
+    kill_all(root / "archive in place", max(kills, 5), 0, PHASES[:1])
 
 
 if __name__ == "__main__":

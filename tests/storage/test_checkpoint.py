@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from qjax.errors import RunError
-from qjax.storage import CheckpointManager, _arrays, _place, list_checkpoints
+from qjax.storage import CheckpointManager, _arrays, _files, _place, list_checkpoints
 from qjax.storage import save_checkpoint as save_by_name
 from qjax.storage._checkpoint import inspect_checkpoints, load_checkpoint
 
@@ -48,6 +49,23 @@ def same_bits(one: Any, other: Any) -> bool:
 
 def files_of(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def members_of(archive: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(archive) as file:
+        return {name: file.read(name) for name in file.namelist()}
+
+
+def write_members(archive: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(archive, "w") as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def manifest_of(checkpoint: Path) -> dict[str, Any]:
+    if checkpoint.is_dir():
+        return json.loads((checkpoint / "manifest.json").read_text())
+    return json.loads(members_of(checkpoint)["manifest.json"])
 
 
 RANDOM = np.random.default_rng(0)
@@ -126,7 +144,18 @@ class TestRoundTrip:
         assert (step, metadata) == (4, {"epoch": 2})
         assert list(tree) == [".left", ".right['x']"]
 
-    def test_is_readable_by_zarr_alone(self, tmp_path: Path) -> None:
+    def test_is_an_archive_that_zarr_reads_alone(self, tmp_path: Path) -> None:
+        path = save_checkpoint(tmp_path, 1, {"small": np.arange(3)})
+        assert path == tmp_path / "step-000000001.zip"
+        assert os.listdir(tmp_path) == [path.name]
+        with ZipStore(path, mode="r") as store:
+            group = zarr.open_group(store, path="arrays.zarr", mode="r")
+            arrays: dict[str, Any] = dict(group.arrays())
+            np.testing.assert_array_equal(arrays["packed"][...].view(np.int64), np.arange(3))
+
+    def test_is_a_folder_that_zarr_reads_alone_if_there_are_large_leaves(
+        self, tmp_path: Path
+    ) -> None:
         folder = save_checkpoint(tmp_path, 1, {"large": LEAVES["large"], "small": np.arange(3)})
         group = zarr.open_group(folder / "arrays.zarr", mode="r")
         assert group.metadata.zarr_format == 3
@@ -154,8 +183,11 @@ class TestRoundTrip:
     def test_small_leaves_are_packed(self, tmp_path: Path) -> None:
         kinds = ("float32", "int8", "complex64", "bool", "float64")
         tree = {str(i): np.ones(3, kinds[i % len(kinds)]) for i in range(200)}
-        folder = save_checkpoint(tmp_path, 1, tree)
-        assert len(files_of(folder)) == 4  # group, array, chunk, manifest
+        members = members_of(save_checkpoint(tmp_path, 1, tree))
+        assert list(members) == [
+            *("arrays.zarr/zarr.json", "arrays.zarr/packed/zarr.json", "arrays.zarr/packed/c/0"),
+            "manifest.json",
+        ]
         restored = load_checkpoint(tmp_path, like=tree).tree
         assert all(same_bits(restored[name], tree[name]) for name in tree)
         assert all(leaf.flags.aligned and leaf.flags.writeable for leaf in restored.values())
@@ -233,11 +265,11 @@ class TestGolden:
             "key": jax.random.key(42),
         }
 
-    @pytest.mark.parametrize("version", [1, 2, 3])
+    @pytest.mark.parametrize("version", [1, 2, 3, 4])
     def test_loads(self, version: int) -> None:
         path = GOLDEN / f"checkpoint-v{version}"
-        written = json.loads((path / "step-000000003" / "manifest.json").read_text())
-        assert written["version"] == version
+        [checkpoint] = path.glob("step-000000003*")
+        assert manifest_of(checkpoint)["version"] == version
         tree = self.golden_tree()
         step, restored, metadata = load_checkpoint(path, like=tree)
         assert (step, metadata["epoch"]) == (3, 2)
@@ -253,8 +285,7 @@ class TestGolden:
         assert now.leaves == golden.leaves
         names = ("format", "version", "files")
         one, other = (
-            json.loads((path / "step-000000003" / "manifest.json").read_text())
-            for path in (tmp_path, self.newest())
+            manifest_of(path / "step-000000003.zip") for path in (tmp_path, self.newest())
         )
         assert one.keys() == other.keys()
         assert [one[n] for n in names[:2]] == [other[n] for n in names[:2]]
@@ -284,19 +315,23 @@ class TestInspect:
 
     def test_a_damaged_one_is_listed_with_its_problem(self, tmp_path: Path) -> None:
         save_checkpoint(tmp_path, 1, {})
-        (save_checkpoint(tmp_path, 2, {}) / "manifest.json").unlink()
-        one, two = inspect_checkpoints(tmp_path)
-        assert (one.step, one.problem, two.step) == (1, "", 2)
-        assert "step-000000002` is damaged: it has no `manifest.json`" in two.problem
+        write_members(save_checkpoint(tmp_path, 2, {}), {})
+        (save_checkpoint(tmp_path, 3, {"a": LEAVES["large"]}) / "manifest.json").unlink()
+        one, two, three = inspect_checkpoints(tmp_path)
+        assert (one.step, one.problem, two.step, three.step) == (1, "", 2, 3)
+        assert "step-000000002.zip` is damaged: it has no `manifest.json`" in two.problem
+        assert "step-000000003` is damaged: it has no `manifest.json`" in three.problem
 
 
 class TestReaders:
     """A run goes on and deletes what is being read."""
 
-    @pytest.fixture
-    def vanishing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    @pytest.fixture(params=[2, 200_000])
+    def vanishing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> Path:
         for step in (1, 2):
-            save_checkpoint(tmp_path, step, {"a": np.full(2, step)})
+            save_checkpoint(tmp_path, step, {"a": np.full(request.param, step)})
         read = _place._Folder.read_manifest
 
         def read_too_late(place: Any, step: int) -> bytes | None:
@@ -327,25 +362,43 @@ def fsspec_memory() -> FsspecStore:
 
 
 class TestStores:
-    """Stores that are no folder: the manifest comes last, and without it there is nothing."""
+    """Stores that are no folder: an archive is one object, and a manifest comes last."""
 
     TREE = {"a": LEAVES["large"], "b": np.arange(3), "key": jax.random.key(1)}
+    SMALL = {"b": np.arange(3), "key": jax.random.key(1)}
 
     @pytest.fixture(params=[memory_store, fsspec_memory])
     def store(self, request: pytest.FixtureRequest) -> Any:
         return request.param()
 
-    def test_round_trip(self, store: Any) -> None:
+    @pytest.mark.parametrize("tree", [TREE, SMALL])
+    def test_round_trip(self, store: Any, tree: Any) -> None:
         assert list_checkpoints(store) == []
         with CheckpointManager(store, keep_last=2, asynchronous=False) as manager:
             for step in (5, 6, 7):
-                manager.save(step, self.TREE, epoch=step)
-        assert list_checkpoints(store) == [6, 7]
-        restored = load_checkpoint(store, epoch=6, like=self.TREE)
-        assert restored.step == 6
-        assert all(same_bits(restored.tree[name], self.TREE[name]) for name in self.TREE)
-        with pytest.raises(RunError, match="step-000000006` must be a new one, but exists"):
-            save_by_name(store, 6, self.TREE)
+                manager.save(step, tree, epoch=step)
+            assert manager.steps() == [6, 7]
+            assert sync(self.keys(store, "step-000000005")) == []
+            manager.save(8, self.SMALL)
+            manager.remove_after(7)
+        assert list_checkpoints(store) == [7]
+        restored = load_checkpoint(store, epoch=7, like=tree)
+        assert restored.step == 7
+        assert all(same_bits(restored.tree[name], tree[name]) for name in tree)
+        with pytest.raises(RunError, match="step-000000007` must be a new one, but exists"):
+            save_by_name(store, 7, tree)
+
+    def test_an_archive_is_put_at_once(self, store: Any) -> None:
+        save_by_name(store, 1, self.SMALL)
+        assert sync(self.keys(store, "")) == ["step-000000001.zip"]
+        [info] = inspect_checkpoints(store)
+        assert (info.step, info.problem) == (1, "")
+
+    def test_a_damaged_archive(self, store: Any) -> None:
+        save_by_name(store, 1, self.SMALL)
+        sync(store.set("step-000000001.zip", cpu.Buffer.from_bytes(b"0" * 40)))
+        with pytest.raises(RunError, match="step-000000001` is damaged: it is no whole ZIP file"):
+            load_checkpoint(store)
 
     def test_the_manifest_is_written_last(self, store: Any, monkeypatch: Any) -> None:
         order: list[str] = []
@@ -369,7 +422,7 @@ class TestStores:
         CheckpointManager(store).close()
         assert sync(self.keys(store, "step-000000002")) == []
         assert list_checkpoints(store) == [1]
-        save_by_name(store, 2, {"other": np.zeros(1)})
+        save_by_name(store, 2, {"other": LEAVES["large"]})
         assert list(load_checkpoint(store, 2).tree) == ["['other']"]
 
     def test_damage_is_found(self, store: Any) -> None:
@@ -455,7 +508,7 @@ class TestChoice:
             load_checkpoint(tmp_path / "nowhere")
 
     def test_existing_step_is_refused_and_kept(self, tmp_path: Path) -> None:
-        with pytest.raises(RunError, match="step-000000030` must be a new one, but exists"):
+        with pytest.raises(RunError, match=r"step-000000030\.zip` must be a new one, but exists"):
             save_checkpoint(tmp_path, 30, {"a": np.zeros(2)})
         assert load_checkpoint(tmp_path, 30).tree["['a']"].tolist() == [30, 30]
 
@@ -469,13 +522,14 @@ class TestChoice:
         with pytest.raises(RunError, match="`metadata` must hold JSON values, but Object of type"):
             save_checkpoint(tmp_path, 1, {}, {"a": np.zeros(1)})
 
-    def test_unfinished_folders_do_not_count(self, tmp_path: Path) -> None:
-        unfinished = tmp_path / ".step-000000200.0123abcd.tmp"
-        shutil.copytree(tmp_path / "step-000000100", unfinished)
+    def test_unfinished_ones_do_not_count(self, tmp_path: Path) -> None:
+        folder = save_checkpoint(tmp_path, 50, {"a": LEAVES["large"]})
+        shutil.copytree(folder, tmp_path / ".step-000000200.0123abcd.tmp")
+        shutil.copy(tmp_path / "step-000000100.zip", tmp_path / ".step-000000200.zip.tmp")
         assert load_checkpoint(tmp_path).step == 100
         CheckpointManager(tmp_path).close()
-        assert list_checkpoints(tmp_path) == [2, 30, 100]
-        assert not unfinished.exists()
+        assert list_checkpoints(tmp_path) == [2, 30, 50, 100]
+        assert [name for name in os.listdir(tmp_path) if name.startswith(".step")] == []
 
 
 class TestMismatch:
@@ -498,7 +552,7 @@ class TestMismatch:
     )
     def test_is_named(self, tmp_path: Path, like: Any, message: str) -> None:
         save_checkpoint(tmp_path, 1, self.SAVED)
-        with pytest.raises(RunError, match=f"step-000000001` does not fit: {message}. Build the"):
+        with pytest.raises(RunError, match=rf"step-000000001\.zip` does not fit: {message}. Bui"):
             load_checkpoint(tmp_path, like=like)
 
 
@@ -537,7 +591,7 @@ class TestDamage:
         self, folder: Path, name: str, harm: Callable[[Path], None]
     ) -> None:
         harm(folder / name)
-        with pytest.raises(RunError, match="step-000000002` is damaged.*Move the folder") as caught:
+        with pytest.raises(RunError, match="step-000000002` is damaged.*Move it away") as caught:
             load_checkpoint(folder.parent, like=self.TREE)
         assert name in str(caught.value)
         assert load_checkpoint(folder.parent, 1).step == 1
@@ -550,8 +604,8 @@ class TestDamage:
     def test_newer_format(self, folder: Path) -> None:
         path = folder / "manifest.json"
         manifest = json.loads(path.read_text())
-        path.write_text(json.dumps({**manifest, "version": 4}))
-        with pytest.raises(RunError, match="has format 4, but this qjax reads up to 3. Update"):
+        path.write_text(json.dumps({**manifest, "version": 5}))
+        with pytest.raises(RunError, match="has format 5, but this qjax reads up to 4. Update"):
             load_checkpoint(folder.parent)
 
     def test_a_file_that_may_not_be_read(
@@ -569,12 +623,15 @@ class TestFullDisk:
     """The disk refuses at every point of a save in turn."""
 
     @pytest.mark.parametrize(
-        ("module", "function"),
+        ("module", "function", "leaf"),
         [
-            (_place, "write_synced"),
-            (_place, "sync_folder"),
-            (_place, "sync_folders"),
-            (os, "rename"),
+            (_files, "write_and_sync", "float16"),
+            (_files, "sync_folder", "float16"),
+            (os, "replace", "float16"),
+            (_place, "write_synced", "large"),
+            (_place, "sync_folder", "large"),
+            (_place, "sync_folders", "large"),
+            (os, "rename", "large"),
         ],
     )
     @pytest.mark.parametrize(
@@ -591,6 +648,7 @@ class TestFullDisk:
         monkeypatch: pytest.MonkeyPatch,
         module: Any,
         function: str,
+        leaf: str,
         number: int,
         reason: str,
     ) -> None:
@@ -601,10 +659,10 @@ class TestFullDisk:
 
         monkeypatch.setattr(module, function, refuse)
         with pytest.raises(RunError, match=f"step-000000002` could not be written: {reason}") as e:
-            save_checkpoint(tmp_path, 2, {"a": np.arange(3)})
+            save_checkpoint(tmp_path, 2, {"a": LEAVES[leaf]})
         assert e.value.errno == number
         monkeypatch.undo()
-        assert os.listdir(tmp_path) == ["step-000000001"]
+        assert os.listdir(tmp_path) == ["step-000000001.zip"]
         assert load_checkpoint(tmp_path).tree["['a']"].tolist() == [0, 1, 2]
 
     def test_a_file_in_the_way(self, tmp_path: Path) -> None:
@@ -622,5 +680,5 @@ class TestFullDisk:
                 save_checkpoint(tmp_path, 2, {"a": LEAVES["large"]})
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert os.listdir(tmp_path) == ["step-000000001"]
+        assert os.listdir(tmp_path) == ["step-000000001.zip"]
         assert load_checkpoint(tmp_path).step == 1

@@ -50,7 +50,7 @@ def check(folder: Path) -> None:
         assert min(map(loss_of, listed)) <= min(map(loss_of, steps))
     with CheckpointManager(path) as manager:
         names = {name for name in os.listdir(path) if name != ".lock"}
-        assert names == {f"step-{step:09d}" for step in listed}
+        assert names == {f"step-{step:09d}{'' if step % 3 == 0 else '.zip'}" for step in listed}
         manager.save(99, tree_of(99))
     check_bits(path, 99)
 
@@ -99,7 +99,14 @@ def test_all_kills_were_done_and_are_spread_over_the_run(killed: list[Path]) -> 
         assert len(reached) > 1, kind
 
 
-def test_the_other_order_is_caught(root: Path) -> None:
-    folders = left(root / "commit first")
-    with pytest.raises(RunError, match="is damaged: "):
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        ("commit first", r"step-\d+` is damaged: "),
+        ("archive in place", r"step-\d+\.zip` is damaged: it is no whole ZIP file"),
+    ],
+)
+def test_the_other_order_is_caught(root: Path, order: str, message: str) -> None:
+    folders = left(root / order)
+    with pytest.raises((RunError, AssertionError), match=message):
         check_all(folders)

@@ -274,15 +274,17 @@ class TestReplay:
     @pytest.mark.parametrize(
         "tail",
         [
-            b'{"epoch":1,"step":5',
-            b'{"epoch":1,"step":5}',
-            b'{"epoch":1,"step":5\n{"epoch":1,"step":6}\n',
-            b'\0\0\0\0\n{"epoch":1,"step":6}\n',
-            b'\xff\xfe\n{"epoch":1,"step":6}\n',
-            b'[1]\n{"epoch":1,"step":6}\n',
-            b'{"epoch":1,"step":"five"}\n{"epoch":1,"step":6}\n',
-            b'{"epoch":1,"step":5,"timestamp":3}\n{"epoch":1,"step":6}\n',
-            b'{"epoch":1}\n{"epoch":1,"step":6}\n',
+            b'[{"epoch":1,"step":5}',
+            b'[{"epoch":1,"step":5}]',
+            b'[{"epoch":1,"step":5}\n[{"epoch":1,"step":6}]\n',
+            b'\0\0\0\0\n[{"epoch":1,"step":6}]\n',
+            b'\xff\xfe\n[{"epoch":1,"step":6}]\n',
+            b'[1]\n[{"epoch":1,"step":6}]\n',
+            b'7\n[{"epoch":1,"step":6}]\n',
+            b'{"epoch":1,"step":5}\n[{"epoch":1,"step":6}]\n',
+            b'[{"epoch":1,"step":"five"}]\n[{"epoch":1,"step":6}]\n',
+            b'[{"epoch":1,"step":5,"timestamp":3}]\n[{"epoch":1,"step":6}]\n',
+            b'[{"epoch":1}]\n[{"epoch":1,"step":6}]\n',
         ],
     )
     def test_from_a_torn_line_on_nothing_is_read(self, run: Path, tail: bytes) -> None:

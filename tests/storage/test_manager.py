@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 from qjax.errors import RunError
-from qjax.storage import _manager, _place, list_checkpoints
+from qjax.storage import _files, _manager, _place, list_checkpoints
 from qjax.storage._checkpoint import CheckpointInfo, load_checkpoint
 from qjax.storage._manager import CheckpointManager
 from qjax.storage._retention import Retention
@@ -174,6 +174,7 @@ class TestSaving:
 
     def test_leftovers_are_removed_at_the_start(self, tmp_path: Path) -> None:
         (tmp_path / ".step-000000007.0123abcd.tmp" / "arrays.zarr").mkdir(parents=True)
+        (tmp_path / ".step-000000008.zip.tmp").touch()
         with CheckpointManager(tmp_path):
             assert os.listdir(tmp_path) == [".lock"]
 
@@ -242,10 +243,10 @@ class TestQueue:
         with CheckpointManager(tmp_path) as manager:
             manager.save(1, TREE)
         with CheckpointManager(tmp_path, asynchronous=asynchronous) as manager:
-            with pytest.raises(RunError, match="step-000000001` must be a new one, but exists"):
+            with pytest.raises(RunError, match=r"000001\.zip` must be a new one, but exists"):
                 manager.save(1, TREE)
             manager.save(2, TREE)
-            with pytest.raises(RunError, match="step-000000002` must be a new one, but exists"):
+            with pytest.raises(RunError, match=r"2(\.zip)?` must be a new one, but exists"):
                 manager.save(2, TREE)
 
 
@@ -255,7 +256,7 @@ class TestErrors:
         def refuse(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(_place, "write_synced", refuse)
+        monkeypatch.setattr(_files, "write_and_sync", refuse)
         return monkeypatch
 
     MESSAGE = "step-000000001` could not be written: No space left on device. Free some space"
@@ -271,7 +272,7 @@ class TestErrors:
             manager.save(2, TREE)
             manager.wait()
             assert steps_of(manager) == [2]
-            assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000002"]
+            assert sorted(os.listdir(tmp_path)) == [".lock", "step-000000002.zip"]
 
     @pytest.mark.parametrize("call", ["wait", "close"])
     def test_surface_at_wait_and_at_close(self, tmp_path: Path, full_disk: Any, call: str) -> None:
@@ -299,7 +300,7 @@ class TestErrors:
         with CheckpointManager(tmp_path) as manager:
             manager.save(1, state)
             manager.wait()
-            monkeypatch.setattr(os, "rename", self.refuse)
+            monkeypatch.setattr(os, "replace", self.refuse)
             manager.save(2, state)
             with pytest.raises(RunError, match="Read-only file system. The file system is read-"):
                 manager.wait()
@@ -322,7 +323,7 @@ class TestErrors:
         with CheckpointManager(tmp_path, keep_last=1, asynchronous=False) as manager:
             manager.save(1, TREE)
             monkeypatch.setattr(_place._Folder, "remove", self.refuse)
-            with pytest.raises(RunError, match="step-000000001` could not be deleted: Read-only"):
+            with pytest.raises(RunError, match=r"step-000000001\.zip` could not be deleted: Read"):
                 manager.save(2, TREE)
             assert steps_of(manager) == [1, 2]
             monkeypatch.undo()
@@ -415,7 +416,7 @@ class TestRetention:
             for step in (1, 2, 3):
                 manager.save(step, TREE)
                 manager.wait()
-            (tmp_path / "step-000000003" / "manifest.json").write_text("")
+            os.truncate(tmp_path / "step-000000003.zip", 9)
             manager.save(4, TREE)
         with CheckpointManager(tmp_path, keep_last=2) as manager:
             manager.save(5, TREE)
@@ -423,7 +424,7 @@ class TestRetention:
             manager.save(6, TREE)
             manager.wait()
             assert steps_of(manager) == [3, 5, 6]
-            with pytest.raises(RunError, match="step-000000003` is damaged"):
+            with pytest.raises(RunError, match=r"step-000000003\.zip` is damaged"):
                 manager.restore(3)
 
     @given(
@@ -458,6 +459,14 @@ class TestRetention:
             at_interval = every is not None and one.epoch is not None and one.epoch % every == 0
             stays = one.keep or is_best or is_new or at_interval
             assert (one.step in doomed) == (not stays)
+
+    @pytest.mark.parametrize("size", [2, 200_000])
+    def test_one_that_somebody_else_deleted_is_no_error(self, tmp_path: Path, size: int) -> None:
+        with CheckpointManager(tmp_path, keep_last=1, asynchronous=False) as manager:
+            manager.save(1, {"a": np.zeros(size)})
+            manager._place.remove(1)
+            manager.save(2, {"a": np.zeros(size)})
+            assert steps_of(manager) == [2]
 
     def test_one_with_a_problem_is_never_deleted(self) -> None:
         infos = [info(1, problem="damaged"), info(2), info(3), info(4, problem="damaged")]
@@ -497,6 +506,7 @@ class TestRemoveAfter:
             manager.save(4, {**TREE, "step": np.int32(9)})
             manager.wait()
             assert manager.restore(like=TREE).tree["step"] == 9
+            manager.save(5, {"large": np.zeros(200_000)})
             manager.remove_after(0)
             assert manager.steps() == []
 
