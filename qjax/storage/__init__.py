@@ -1,7 +1,8 @@
 """What a run leaves on disk: metrics as a Parquet dataset, checkpoints as Zarr 3 groups.
 
 Everything is committed by one atomic rename, so that a process killed at any moment leaves
-either the whole of a file or folder, or nothing. What the numbers mean is decided elsewhere.
+either the whole of a file or folder, or nothing; only the journal of the metrics is appended to.
+What the numbers mean is decided elsewhere.
 """
 
 from qjax.storage._arrays import LeafRecord
