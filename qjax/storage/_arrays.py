@@ -120,10 +120,12 @@ def copy_to_host(tree: Any) -> list[HostLeaf]:
     for leaf in words:
         if isinstance(leaf, jax.Array) and not _is_host(leaf.sharding):
             leaf.copy_to_host_async()  # or the copies would wait for each other
-    return [
-        HostLeaf(as_record(name, leaf if _is_key(leaf) else data), _as_storable(name, data))
-        for (name, leaf), data in zip(leaves.items(), map(_on_host, words), strict=True)
-    ]
+    copied = []
+    for (name, leaf), word in zip(leaves.items(), words, strict=True):
+        data = _on_host(word)
+        record = as_record(name, data if word is leaf else leaf)
+        copied.append(HostLeaf(record, _as_storable(name, data)))
+    return copied
 
 
 def check_compression(compression: Any) -> None:

@@ -56,6 +56,8 @@ __all__ = [
 FORMAT = "qjax-checkpoint"
 VERSION = 4  # the first with archives
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
 Mode: TypeAlias = Literal["min", "max"]
 Which: TypeAlias = int | Literal["latest", "best"]
 
@@ -410,10 +412,6 @@ def _read_manifest(place: Place, step: int) -> dict[str, Any]:
     if digest != _digest(_canonical(body)):
         raise RunError(damage(name, f"`{MANIFEST}` does not have its checksum"))
     return body
-
-
-def _canonical(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 def _digest(canonical: str) -> str:
