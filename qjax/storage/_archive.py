@@ -33,10 +33,10 @@ class ArchiveWriter:
         self._archive.writestr(member, content)
         self.entries[name] = {"bytes": member.file_size, CHECKSUM: f"{member.CRC:08x}"}
 
-    def close(self) -> memoryview:
+    def close(self) -> bytes:
         """Ends the archive and returns its bytes."""
         self._archive.close()
-        return self._content.getbuffer()
+        return self._content.getvalue()
 
 
 def read_members(file: IO[bytes], checkpoint: str, only: str | None = None) -> dict[str, bytes]:

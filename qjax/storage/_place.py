@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import Store
@@ -59,7 +59,7 @@ class Place(Protocol):
         """Its files, to read."""
         ...
 
-    def put(self, step: int, archive: memoryview) -> None:
+    def put(self, step: int, archive: bytes) -> None:
         """Makes an archive a checkpoint, all of it or nothing."""
 
     def begin(self, step: int) -> ManifestStore:
@@ -142,7 +142,7 @@ class _Folder:
         folder = self._folder(step)
         return ManifestStore(self._store, f"{folder.name}/", str(folder), entries)
 
-    def put(self, step: int, archive: memoryview) -> None:
+    def put(self, step: int, archive: bytes) -> None:
         path = self._archive(step)
         if not os.path.isdir(self._path):
             os.makedirs(self._path)
@@ -253,7 +253,7 @@ class _StorePlace:
             return _opened(members, self.name_of(step), entries)
         return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step), entries)
 
-    def put(self, step: int, archive: memoryview) -> None:
+    def put(self, step: int, archive: bytes) -> None:
         self._set(_archive_name(step), archive)
 
     def begin(self, step: int) -> ManifestStore:
@@ -288,7 +288,7 @@ class _StorePlace:
         value = sync(self._store.get(key, default_buffer_prototype()))
         return None if value is None else value.to_bytes()
 
-    def _set(self, key: str, content: Any) -> None:
+    def _set(self, key: str, content: bytes) -> None:
         sync(self._store.set(key, cpu.Buffer.from_bytes(content)))
 
     def _found(self) -> list[tuple[int, bool]]:
