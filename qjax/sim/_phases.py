@@ -241,9 +241,10 @@ def _waves(phases: Array, rows: np.ndarray) -> Array:
     """Combinations of cosine and sine of the phases, (rows, phases).
 
     They come out of a matrix product: XLA would otherwise fuse a cosine with the pass over the
-    state and compute it anew for every number of it.
+    state and compute it anew for every number of it. The barrier keeps it from seeing through the
+    product, which of a stack is a sum of products with its rows.
     """
-    unit = jnp.stack([jnp.cos(phases), jnp.sin(phases)])
+    unit = lax.optimization_barrier(jnp.stack([jnp.cos(phases), jnp.sin(phases)]))
     return _matmul(jnp.asarray(rows, phases.dtype), unit)
 
 

@@ -358,10 +358,10 @@ def _identities(factors: Sequence[Factor]) -> np.ndarray:
     return np.asarray(keys)
 
 
-def _find_loop(factors: Sequence[Factor]) -> tuple[int, int, int]:
-    """(start, period, repeats) of the repeated sequence that covers most; repeats 1 if none."""
+def _find_loop(factors: Sequence[Factor]) -> "_Loop":
+    """The repeated sequence that covers most; one turn if there is none."""
     keys = _identities(factors)
-    best, covered = (0, len(keys), 1), 0
+    best, covered = _Loop(0, len(keys), 1), 0
     for period in range(1, min(LONGEST_PERIOD, len(keys) // 2) + 1):
         same = keys[period:] == keys[:-period]
         if not same.any():
@@ -372,40 +372,57 @@ def _find_loop(factors: Sequence[Factor]) -> tuple[int, int, int]:
         start, length = int(edges[longest]) + 1, int(np.diff(edges)[longest]) - 1
         repeats = length // period + 1
         if repeats > 1 and repeats * period > covered:
-            best, covered = (start, period, repeats), repeats * period
+            best, covered = _Loop(start, period, repeats), repeats * period
     return best
 
 
-def _plan_segments(factors: Sequence[Factor], options: _Options) -> tuple[Segment, ...]:
-    """Blocks of a sequence of factors, a repeated part of it as a loop."""
+class _Loop(NamedTuple):
+    """A repeated sequence among factors: where it begins, how long it is, how often it comes."""
+
+    start: int
+    period: int
+    repeats: int
+
+
+def _plan_segments(
+    factors: Sequence[Factor], options: _Options, loop: _Loop, *, sketch: bool
+) -> tuple[Segment, ...]:
+    """Blocks of a sequence of factors, a repeated part of it as a loop.
+
+    Args:
+        factors: which.
+        options: how they are grouped.
+        loop: among them.
+        sketch: whether all turns of a loop may stand for the first, which is enough to tell the
+            time that it takes.
+    """
 
     def whole(part: Sequence[Factor]) -> Segment:
         groups = _group(part, options)
         return Segment((tuple(_block(k, [part[i] for i in m], options.task) for k, m in groups),))
 
+    def outside(part: Sequence[Factor]) -> tuple[Segment, ...]:
+        return _plan_segments(part, options, _find_loop(part), sketch=sketch) if part else ()
+
     if not options.task.fuse:
         return (whole(factors),) if factors else ()
-    start, period, repeats = _find_loop(factors)
+    start, period, repeats = loop
     if repeats < 3 or len(factors) <= LONGEST_PLANNED:
         segment = whole(factors)
         if len(segment.blocks) <= UNROLLED or repeats < 3:
             return (segment,) if factors else ()
     body = factors[start : start + period]
     groups = _group(body, options)
+    is_short = len(groups) * repeats <= UNROLLED
     rows = []
-    for turn in range(repeats):
+    for turn in range(1 if sketch and not is_short else repeats):
         part = factors[start + turn * period : start + (turn + 1) * period]
         rows.append(tuple(_block(k, [part[i] for i in m], options.task) for k, m in groups))
-    before = factors[:start]
-    after = factors[start + repeats * period :]
-    middle = (Segment(tuple(rows)),)
-    if len(groups) * repeats <= UNROLLED:
-        middle = (Segment((tuple(block for row in rows for block in row),)),)
-    return (
-        *(_plan_segments(before, options) if before else ()),
-        *middle,
-        *(_plan_segments(after, options) if after else ()),
-    )
+    middle = Segment(tuple(rows) * (repeats // len(rows)))
+    if is_short:
+        middle = Segment((tuple(block for row in rows for block in row),))
+    before, after = factors[:start], factors[start + repeats * period :]
+    return (*outside(before), middle, *outside(after))
 
 
 def _take_chains(
@@ -499,6 +516,30 @@ def products_fit(products: int, size: int) -> bool:
     return products <= MOST_PRODUCTS and products * size**2 <= LARGEST_CONSTANT
 
 
+class _Parts(NamedTuple):
+    """What is the same in all ways to plan a sequence of factors.
+
+    Attributes:
+        chains: as in `Plan`.
+        rest: the factors that are in none.
+        loop: among the rest.
+    """
+
+    chains: tuple[tuple[Factor, ...], ...]
+    rest: list[Factor]
+    loop: _Loop
+
+
+def _parts(factors: Sequence[Factor], dims: tuple[int, ...], task: Task) -> _Parts:
+    chains: tuple[tuple[Factor, ...], ...] = ()
+    rest = list(factors)
+    if not task.given:
+        chains = ((),) * len(dims)
+        if task.fuse:
+            chains, rest = _take_chains(factors, len(dims))
+    return _Parts(chains, rest, _find_loop(rest))
+
+
 def plan_factors(
     factors: Sequence[Factor], dims: tuple[int, ...], task: Task, structure: Structure | None = None
 ) -> Plan:
@@ -510,8 +551,16 @@ def plan_factors(
         task: what the plan is for.
         structure: of the circuit, for printing.
     """
-    plans = (plan_with(factors, dims, task, way) for way in strategies(factors, dims, task))
-    return replace(min(plans, key=lambda plan: plan.seconds), structure=structure)
+    parts = _parts(factors, dims, task)
+    machine = machine_of(task.device)
+
+    def seconds(way: Strategy) -> float:
+        options = _Options(way, task, dims)
+        segments = _plan_segments(parts.rest, options, parts.loop, sketch=True)
+        return _predict(segments, options, machine)
+
+    best = min(strategies(factors, dims, task), key=seconds)
+    return replace(_plan_parts(parts, dims, task, best), structure=structure)
 
 
 def strategies(factors: Sequence[Factor], dims: tuple[int, ...], task: Task) -> list[Strategy]:
@@ -536,16 +585,14 @@ def plan_with(factors: Sequence[Factor], dims: tuple[int, ...], task: Task, way:
         task: what the plan is for.
         way: how.
     """
-    chains: tuple[tuple[Factor, ...], ...] = ()
-    rest = list(factors)
-    if not task.given:
-        chains = ((),) * len(dims)
-        if task.fuse:
-            chains, rest = _take_chains(factors, len(dims))
+    return _plan_parts(_parts(factors, dims, task), dims, task, way)
+
+
+def _plan_parts(parts: _Parts, dims: tuple[int, ...], task: Task, way: Strategy) -> Plan:
     options = _Options(way, task, dims)
-    segments = _plan_segments(rest, options)
+    segments = _plan_segments(parts.rest, options, parts.loop, sketch=False)
     seconds = _predict(segments, options, machine_of(task.device))
-    return Plan(None, task, dims, chains, segments, way, seconds)
+    return Plan(None, task, dims, parts.chains, segments, way, seconds)
 
 
 def machine_of(device: str) -> Machine:

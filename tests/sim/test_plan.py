@@ -1,5 +1,7 @@
 """Plans: what is fused, what runs as a loop, and that neither changes any number."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,3 +168,16 @@ def test_diagonals_of_all_pairs_take_no_memory():
     params = [jnp.asarray(p, "float32") for p in circuit.params]
     program = jax.make_jaxpr(lambda p: evolve(plan, p, [], None, jnp.dtype("float32")))(params)
     assert sum(np.asarray(c).nbytes for c in program.consts) < 64 * 2**n
+
+
+@pytest.mark.parametrize("num_qubits", [8, 12])
+def test_cosines_are_not_taken_in_a_pass_over_the_state(num_qubits):
+    """XLA fuses what it can: a cosine would be computed anew for every number of the state."""
+    circuit = qj.hardware_efficient(angles(2, num_qubits, 2), "circular")
+    run = jax.jit(lambda p: evolve_state(circuit.structure, p, []))
+    text = run.lower(circuit.params).compile().as_text()
+    kernels = [part for part in text.split("\n\n") if " cosine(" in part]
+    assert kernels
+    for kernel in kernels:
+        shape = re.search(r"ROOT \S+ = f32\[([\d,]*)\]", kernel)
+        assert np.prod([int(n) for n in shape[1].split(",") if n]) < 2**num_qubits
