@@ -170,7 +170,7 @@ def test_diagonals_of_all_pairs_take_no_memory():
     assert sum(np.asarray(c).nbytes for c in program.consts) < 64 * 2**n
 
 
-@pytest.mark.parametrize("num_qubits", [8, 12])
+@pytest.mark.parametrize("num_qubits", [8, 14])
 def test_cosines_are_not_taken_in_a_pass_over_the_state(num_qubits):
     """XLA fuses what it can: a cosine would be computed anew for every number of the state."""
     circuit = qj.hardware_efficient(angles(2, num_qubits, 2), "circular")
