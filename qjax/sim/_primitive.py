@@ -25,7 +25,8 @@ from jax.interpreters import ad, batching, mlir
 
 from qjax._typing import Array, float_dtype
 from qjax.circuit import Structure
-from qjax.sim._engine import cotangents, evolve
+from qjax.sim._adjoint import cotangents
+from qjax.sim._engine import evolve
 from qjax.sim._plan import Plan, Task, default_device, make_plan
 
 __all__ = ["evolve_state", "pauli_size"]
