@@ -125,6 +125,7 @@ def _is_stacked(step: Step, array: Array, repeats: int) -> bool:
 
 
 def phase_view(state: Array, layout: PhaseLayout) -> Array:
+    """A state (numbers, batch) with an axis for each run of sites, the component among them."""
     runs = list(layout.runs)
     if layout.axis is not None:
         runs.insert(layout.axis, 2)
@@ -150,6 +151,7 @@ def meet(step: Step, state: Array, plan: Plan) -> Array:
 
 
 def apply_step(step: Step, tool: Any, state: Array, run: "Run") -> Array:
+    """Applies a step to a state in its order; a permutation was applied when that was met."""
     if step.block.kind == "split":
         return _run_split(run.plan, step.block, step.order, state, run.numbers)
     if step.block.kind == "permutation":

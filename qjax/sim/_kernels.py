@@ -115,6 +115,7 @@ def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = Fals
 
 
 def dot(a: Array, b: Array, dimensions: Any) -> Array:
+    """`lax.dot_general` in full precision."""
     return lax.dot_general(a, b, dimensions, precision=lax.Precision.HIGHEST)
 
 

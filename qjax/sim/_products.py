@@ -35,20 +35,17 @@ def product_state(
     cut = order.index(COMPONENT) if COMPONENT in order and order[0] != COMPONENT else None
     cut = len(sites) // 2 if cut is None else cut
     a, b = _halves(groups, (sites[:cut], sites[cut:]), dtype)
-    if COMPONENT not in order:
-        real = a[0, :, None] * b[0, None]
-        return jnp.broadcast_to(real, (*real.shape[:2], batch)).reshape(-1, batch)
     axis = 0 if order[0] == COMPONENT else 1
     if batch == 1 and len(a) == 2:
         whole = _planar_product(a[..., 0], b[..., 0]).reshape(2, a.shape[1], -1)
         return jnp.moveaxis(whole, 0, axis).reshape(-1, 1)
-    if len(a) == 1:
-        real = a[0, :, None] * b[0, None]
-        imag = jnp.zeros_like(real)
+    if len(a) == 2:
+        state = jnp.stack(_complex_product(a[:, :, None], b[:, None]), axis=axis)
     else:
-        real, imag = _complex_product(a[:, :, None], b[:, None])
-    joined = jnp.stack([real, imag], axis=axis)
-    return jnp.broadcast_to(joined, (*joined.shape[:3], batch)).reshape(-1, batch)
+        state = a[0, :, None] * b[0, None]
+        if COMPONENT in order:
+            state = jnp.stack([state, jnp.zeros_like(state)], axis=axis)
+    return jnp.broadcast_to(state, (*state.shape[:-1], batch)).reshape(-1, batch)
 
 
 # (a_r, -a_i) and (a_i, a_r) of (a_r, a_i): what multiplies (b_r, b_i) in a complex product.
