@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["WORKLOADS", "Cell", "Gate", "Problem", "Workload", "make_problem", "select"]
+__all__ = ["SAVING", "WORKLOADS", "Cell", "Gate", "Problem", "Workload", "make_problem", "select"]
 
 GAMMA = 0.05  # amplitude damping of the noisy workload
 FIELD = 1.0  # transverse field of the Ising chain, in units of the coupling
 TRAIN_STEPS = 100
 LEARNING_RATE = 0.1
 SHOTS = 1_000_000
+SAVING = "state-saving"
 
 Word = tuple[tuple[int, str], ...]
 
@@ -252,6 +253,14 @@ _ROWS = (
         "gradient",
         _state,
         [(20, 1, 8)],
+        (4, 1, 2),
+    ),
+    _row(
+        SAVING,
+        "One large state, loss and gradient, asked to save memory where a peer can",
+        "gradient",
+        _state,
+        [(24, 1, 8)],
         (4, 1, 2),
     ),
     _row(

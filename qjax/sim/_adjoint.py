@@ -182,20 +182,20 @@ class _Back(NamedTuple):
     ) -> tuple[Any, Array, list[Any]]:
         """One turn of the stretch: state, cotangent and cotangents of the arrays."""
         slopes: list[Any] = [None] * len(self.stretch.steps)
-        nothing: Any = 0.0
+        tied = kept is None
+        done: Any = ()
         for i in reversed(range(len(self.stretch.steps))):
-            step = self.stretch.steps[i]
-            if kept is not None:
-                bra, slopes[i] = _pull(step, tools[i], kept[i], bra, self.plan)
-                continue
-            # Tied to the slope of the step before: XLA would otherwise undo the state further
-            # than it has used it, and hold more states than two.
-            tool = jax.tree.map(lambda a, zero=nothing: a + zero, tools[i])
-            met = _undo(step, tool, ket)
-            bra, slopes[i] = _pull(step, tool, met, bra, self.plan)
-            ket = _move_back(step, met, self.plan)
-            if found := jax.tree.leaves(slopes[i]):  # a permutation has none
-                nothing = sum(0 * lax.stop_gradient(s).reshape(-1)[0] for s in found)
+            step, tool = self.stretch.steps[i], tools[i]
+            if kept is None:
+                met = _undo(step, _after(tool, done), ket)
+            else:
+                met = kept[i]
+            bra, slopes[i] = _pull(step, tool, met, bra, self.plan, tied=tied)
+            if tied:
+                done = bra if step.phases is None else slopes[i]
+            bra = _move_back(step, bra, self.plan)
+            if kept is None:
+                ket = _move_back(step, met, self.plan, done)
         return ket, bra, slopes
 
     def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:
@@ -233,31 +233,51 @@ class _Back(NamedTuple):
         return whole if isinstance(array, tuple) else whole[0]
 
 
-def _pull(step: Step, tool: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Array, Any]:
-    """Cotangents of the state before a step and of its array.
+def _after(value: Any, first: Any) -> Any:
+    """A value that depends on other arrays, which XLA then finds first.
+
+    It would otherwise undo the state further than it has used it, and hold more states at once.
+    """
+    arrays = jax.tree.leaves(first)
+    if not arrays:
+        return value
+    nothing = sum(0 * lax.stop_gradient(x).reshape(-1)[0] for x in arrays)
+    nothing = lax.optimization_barrier(nothing)
+    return jax.tree.map(lambda array: array + nothing, value)
+
+
+def _pull(
+    step: Step, tool: Any, ket: Array, bra: Array, plan: Plan, *, tied: bool
+) -> tuple[Array, Any]:
+    """Cotangents of the state that a step meets, in the step's order, and of the step's array.
 
     Args:
         step: which.
         tool: what it multiplies by.
         ket: state that the matrix or the phases meet, in the step's order.
         bra: cotangent of the state after it.
-        plan: for the dimensions.
+        plan: for the device.
+        tied: whether to find the cotangent of the array first, to save memory.
     """
     if step.block.kind == "permutation":
-        return _move_back(step, bra, plan), ()
+        return bra, ()
     if step.phases is not None:
         return _pull_phases(step, tool, ket, bra)
-    slope = gram(bra, ket, tool, step.outer)
-    bra = multiply(bra, tool, step.outer, transposed=True)
-    return _move_back(step, bra, plan), slope
+    slope = gram(bra, ket, tool, step.outer, on_cpu=plan.task.device == "cpu")
+    tool = _after(tool, slope) if tied else tool
+    return multiply(bra, tool, step.outer, transposed=True), slope
 
 
-def _move_back(step: Step, state: Array, plan: Plan) -> Array:
+def _move_back(step: Step, state: Array, plan: Plan, first: Any = ()) -> Array:
+    """A state in the order that a step was given, once the arrays `first` are found."""
     block = step.block
     if block.kind == "permutation":
         back = inverse(block.bit_map)
+        state = _after(state, first)
         return look_up(state, step.order, step.before, block.sites, back)
-    return move_axes(state, step.order, step.before, plan.dims)
+    if step.order == step.before:
+        return state
+    return move_axes(_after(state, first), step.order, step.before, plan.dims)
 
 
 def _pull_phases(step: Step, tool: Phases, ket: Array, bra: Array) -> tuple[Array, Any]:

@@ -28,6 +28,10 @@ __all__ = [
     "turn",
 ]
 
+LARGE = 2**23  # numbers of a state beyond which products of two states are summed in parts
+LONG_ROWS = 2**16  # numbers, likewise, of the part that one index before the matrix picks
+PART = 2**19  # numbers that are summed at once
+
 
 def _sizes(order: Order, dims: Sequence[int]) -> list[int]:
     return [2 if a == COMPONENT else dims[a] for a in order]
@@ -119,7 +123,7 @@ def dot(a: Array, b: Array, dimensions: Any) -> Array:
     return lax.dot_general(a, b, dimensions, precision=lax.Precision.HIGHEST)
 
 
-def gram(bra: Array, ket: Array, matrix: Array, outer: int) -> Array:
+def gram(bra: Array, ket: Array, matrix: Array, outer: int, *, on_cpu: bool) -> Array:
     """Derivative of <bra| matrix |ket> in the matrix, of its shape.
 
     Args:
@@ -127,6 +131,7 @@ def gram(bra: Array, ket: Array, matrix: Array, outer: int) -> Array:
         ket: state before it.
         matrix: for its shape.
         outer: numbers before the axes of the matrix.
+        on_cpu: whether the program is for a CPU.
     """
     batch = bra.shape[-1]
     rows, columns = matrix.shape[:2]
@@ -135,13 +140,49 @@ def gram(bra: Array, ket: Array, matrix: Array, outer: int) -> Array:
         return jnp.einsum("limb,ljmb->ijb", a, b)
     a, b = bra.reshape(outer, rows, -1), ket.reshape(outer, columns, -1)
     inner = a.shape[-1]
-    if outer == 1:
-        return dot(a[0], b[0], (((1,), (1,)), ((), ())))
     if inner == 1:
         return dot(a[..., 0], b[..., 0], (((0,), (0,)), ((), ())))
+    long = columns * inner >= LONG_ROWS or inner < columns
+    if on_cpu and long and ket.size >= LARGE:
+        return _gram_by_parts(a, b)
+    return _gram_at_once(a, b)
+
+
+def _gram_at_once(a: Array, b: Array) -> Array:
+    """Sum over the first and the last axis of two arrays (outer, rows, inner)."""
+    outer, columns, inner = b.shape
+    if outer == 1:
+        return dot(a[0], b[0], (((1,), (1,)), ((), ())))
     if inner >= columns:
         return jnp.sum(dot(a, b, (((2,), (2,)), ((0,), (0,)))), axis=0)
     return dot(a, b, (((0, 2), (0, 2)), ((), ())))
+
+
+def _gram_by_parts(a: Array, b: Array) -> Array:
+    """The same in parts that fit the cache.
+
+    XLA's library for CPUs lays a whole operand anew before it sums over the last axes of both: as
+    much memory as a state again, which no analysis of the program shows, and twice the time where
+    that does not fit the cache.
+    """
+    outer, _, inner = b.shape
+    parts = max(b.size // PART, 1)
+    pieces = max(parts // outer, 1)  # of a row
+    while inner % pieces:
+        pieces -= 1
+    together = 1 if pieces > 1 else max(outer // parts, 1)  # rows in a part
+    while outer % together:
+        together -= 1
+
+    def add_part(i: Array, total: Array) -> Array:
+        start = (i // pieces * together, 0, i % pieces * (inner // pieces))
+        part_a, part_b = (
+            lax.dynamic_slice(x, start, (together, x.shape[1], inner // pieces)) for x in (a, b)
+        )
+        return total + _gram_at_once(part_a, part_b)
+
+    total = jnp.zeros((a.shape[1], b.shape[1]), a.dtype)
+    return lax.fori_loop(0, outer // together * pieces, add_part, total)
 
 
 class Unit(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
-from qjax.sim import _primitive
+from qjax.sim import _kernels, _primitive
 from qjax.sim._engine import evolve
 from qjax.sim._plan import Task, make_plan
 from qjax.sim._primitive import evolve_state
@@ -242,6 +242,47 @@ def test_memory_of_a_gradient_does_not_grow_with_depth():
     shallow, deeper = (temporary_bytes(depth, "pure", 16) for depth in (40, 160))
     assert shallow < 20
     assert deeper - shallow < 0.25 * (160 - 40)
+
+
+def test_memory_of_a_gradient_of_a_large_state():
+    """Five states of 24 qubits at most: two, what a block makes of both, and some tables."""
+    theta = jax.ShapeDtypeStruct((8, 24, 2), jnp.float32)
+
+    def loss(theta):
+        circuit = qj.hardware_efficient(theta, "circular")
+        return sum(qj.expectation(circuit, [qj.Z(q) for q in range(24)], max_bytes=0))
+
+    with jax.enable_x64(False):
+        analysis = jax.jit(jax.value_and_grad(loss)).lower(theta).compile().memory_analysis()
+    assert analysis is not None
+    assert analysis.temp_size_in_bytes + analysis.output_size_in_bytes < 5 * 8 * 2**24
+
+
+@pytest.mark.parametrize("shape", [(1, 96), (4, 24), (24, 4), (6, 2), (12, 1), (1, 7), (5, 3)])
+def test_products_of_large_states_are_summed_in_parts(monkeypatch, shape):
+    """The same sums, whatever the sizes have in common with those of the parts."""
+    outer, inner = shape
+    a, b = RNG.normal(size=(outer, 3, inner)), RNG.normal(size=(outer, 4, inner))
+    monkeypatch.setattr(_kernels, "LARGE", 1)
+    monkeypatch.setattr(_kernels, "LONG_ROWS", 1)
+    monkeypatch.setattr(_kernels, "PART", 16)
+    states = (jnp.asarray(x.reshape(-1, 1)) for x in (a, b))
+    found = _kernels.gram(*states, jnp.zeros((3, 4)), outer, on_cpu=True)
+    np.testing.assert_allclose(found, np.einsum("oai,obi->ab", a, b), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("outer", "on_cpu", "parts"),
+    [(1, True, True), (2**13, True, False), (2**17, True, True), (1, False, False)],
+)
+def test_which_products_are_summed_in_parts(outer, on_cpu, parts):
+    """Those whose operands XLA's library for CPUs would copy as a whole."""
+    state = jax.ShapeDtypeStruct((2**24, 1), jnp.float32)
+    matrix = jax.ShapeDtypeStruct((16, 16), jnp.float32)
+    gram = partial(_kernels.gram, outer=outer, on_cpu=on_cpu)
+    program = jax.make_jaxpr(gram)(state, state, matrix)
+    names = {equation.primitive.name for equation in program.eqns}
+    assert bool(names & {"scan", "while"}) == parts
 
 
 def test_memory_with_channels_grows_as_a_root():
