@@ -182,19 +182,22 @@ class _Back(NamedTuple):
     ) -> tuple[Any, Array, list[Any]]:
         """One turn of the stretch: state, cotangent and cotangents of the arrays."""
         slopes: list[Any] = [None] * len(self.stretch.steps)
-        tied = kept is None
-        done: Any = ()
+        done: Any = ()  # what the next step waits for
         for i in reversed(range(len(self.stretch.steps))):
             step, tool = self.stretch.steps[i], tools[i]
-            if kept is None:
-                met = _undo(step, _after(tool, done), ket)
+            if kept is not None:
+                bra, slopes[i] = _pull(step, tool, kept[i], bra, self.plan)
+                bra = _move_back(step, bra, self.plan)
+            elif step.phases is not None:
+                slopes[i] = _slopes_of_phases(step.phases, tool, ket, bra)
+                tool = _after(tool, slopes[i])
+                bra = done = _turn_back(step.phases, tool, bra)
+                ket = _turn_back(step.phases, _after(tool, bra), ket)
             else:
-                met = kept[i]
-            bra, slopes[i] = _pull(step, tool, met, bra, self.plan, tied=tied)
-            if tied:
-                done = bra if step.phases is None else slopes[i]
-            bra = _move_back(step, bra, self.plan)
-            if kept is None:
+                met = _undo(step, _after(tool, done), ket)
+                bra, slopes[i] = _pull(step, tool, met, bra, self.plan, tied=True)
+                done = bra
+                bra = _move_back(step, bra, self.plan)
                 ket = _move_back(step, met, self.plan, done)
         return ket, bra, slopes
 
@@ -247,7 +250,7 @@ def _after(value: Any, first: Any) -> Any:
 
 
 def _pull(
-    step: Step, tool: Any, ket: Array, bra: Array, plan: Plan, *, tied: bool
+    step: Step, tool: Any, ket: Array, bra: Array, plan: Plan, *, tied: bool = False
 ) -> tuple[Array, Any]:
     """Cotangents of the state that a step meets, in the step's order, and of the step's array.
 
@@ -284,7 +287,7 @@ def _pull_phases(step: Step, tool: Phases, ket: Array, bra: Array) -> tuple[Arra
     layout = step.phases
     assert layout is not None
     batch = ket.shape[-1]
-    turned = _turn_back(layout, tool, bra)
+    turned = _turned_back(layout, tool, bra)
     axis = 0 if layout.axis is None else layout.axis
     bra_r, bra_i = (lax.index_in_dim(turned, i, axis, keepdims=False) for i in (0, 1))
     if layout.axis is None:
@@ -297,7 +300,20 @@ def _pull_phases(step: Step, tool: Phases, ket: Array, bra: Array) -> tuple[Arra
     return turned.reshape(-1, batch), table_sums(layout, density, tool.tables)
 
 
-def _turn_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
+def _slopes_of_phases(layout: PhaseLayout, tool: Phases, ket: Array, bra: Array) -> Any:
+    """Cotangents of the tables from state and cotangent after the phases.
+
+    They are those from before, since the phases turn both alike.
+    """
+    axis = 0 if layout.axis is None else layout.axis
+    views = [phase_view(x, layout._replace(axis=axis)) for x in (ket, bra)]
+    (ket_r, ket_i), (bra_r, bra_i) = (
+        [lax.index_in_dim(view, i, axis, keepdims=False) for i in (0, 1)] for view in views
+    )
+    return table_sums(layout, ket_r * bra_i - ket_i * bra_r, tool.tables)
+
+
+def _turned_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     """A complex state, as a view, with the opposite phases."""
     axis = 0 if layout.axis is None else layout.axis
     opposite = tuple(Unit(unit.cosine, -unit.sine) for unit in tool.units)
@@ -305,14 +321,16 @@ def _turn_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     return turn(phase_view(state, layout._replace(axis=axis)), negated, opposite, axis)
 
 
-def _undo(step: Step, tool: Any, ket: Array) -> Array:
-    """State that a unitary step met, in its order, from the state after it."""
-    layout = step.phases
-    if step.block.kind == "permutation":
-        return ket
-    if layout is None:
-        return multiply(ket, tool, step.outer, transposed=True)
-    turned = _turn_back(layout, tool, ket)
+def _turn_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
+    """The state before phases from the one after them; without a component if it had none."""
+    turned = _turned_back(layout, tool, state)
     if layout.axis is None:
         turned = turned[0]
-    return turned.reshape(-1, ket.shape[-1])
+    return turned.reshape(-1, state.shape[-1])
+
+
+def _undo(step: Step, matrix: Any, ket: Array) -> Array:
+    """State that a matrix met, in the step's order, from the state after it."""
+    if step.block.kind == "permutation":
+        return ket
+    return multiply(ket, matrix, step.outer, transposed=True)
