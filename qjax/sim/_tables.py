@@ -23,6 +23,9 @@ from qjax.sim._plan import MOST_PRODUCTS, Block, Plan, Segment, products_fit
 
 __all__ = ["Pair", "PhaseTerms", "block_tables", "chain_vectors"]
 
+LARGE_STATE = 2**15  # numbers from which matrices are taken by products
+MOST_ROWS = 512  # of all matrices of one form together
+
 
 class Pair(NamedTuple):
     """Real and imaginary part of an array; the latter None where it is zero."""
@@ -201,7 +204,7 @@ def block_tables(plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[
                 waiting.append(([(s, j)], lambda terms=terms: [terms()]))
     for members in groups.values():
         rows = [[row[j] for row in plan.segments[s].rows] for s, j in members]
-        waiting.append((members, _matrices(rows, plan.dims, numbers, dtype)))
+        waiting.append((members, _matrices(rows, plan, numbers, dtype)))
 
     def ready() -> list[list[Any]]:
         tables: list[list[Any]] = [[None] * len(segment.blocks) for segment in plan.segments]
@@ -220,12 +223,11 @@ def _group_key(block: Block, segment: Segment, plan: Plan) -> Any:
     return (_sketch(block), dims, block.sample, segment.repeats, unique)
 
 
-def _matrices(
-    rows: Rows, all_dims: tuple[int, ...], numbers: Numbers, dtype: Any
-) -> Callable[[], list[Pair]]:
+def _matrices(rows: Rows, plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[Pair]]:
     """Matrices of blocks of one form."""
     first = rows[0][0]
-    dims = tuple(all_dims[s] for s in first.sites)
+    dims = tuple(plan.dims[s] for s in first.sites)
+    take = _take_by_product if _is_slow_to_cut(rows, plan) else _take
     makers = [_maker(piece, rows, dims, numbers, dtype) for piece in _pieces(_sketch(first), dims)]
 
     def ready() -> list[Pair]:
@@ -234,9 +236,35 @@ def _matrices(
             part = maker()
             whole = part if whole is None else multiply(part, whole)
         assert whole is not None
-        return [_take(whole, i, rows, first.sample) for i in range(len(rows))]
+        return [take(whole, i, rows, first.sample) for i in range(len(rows))]
 
     return ready
+
+
+def _is_slow_to_cut(rows: Rows, plan: Plan) -> bool:
+    """Whether matrices are to be taken by products.
+
+    XLA compiles a kernel for each slice on a CPU, some 25 ms of its time, but calls its library for
+    a product. That takes longer to run, which is not seen beside passes over a large state.
+    """
+    first = rows[0][0]
+    is_plain = len(rows[0]) == 1 and not first.sample and plan.task.device == "cpu"
+    return is_plain and len(rows) * first.size <= MOST_ROWS and prod(plan.dims) >= LARGE_STATE
+
+
+def _take_by_product(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:
+    """As `_take`, one matrix of (matrices, K, K) as the product of all with rows of a unit."""
+    if len(rows) == 1 or isinstance(whole.real, np.ndarray):
+        return _take(whole, i, rows, sample)
+    size = whole.real.shape[1]
+    chosen = np.eye(len(rows) * size)[i * size : (i + 1) * size]
+
+    def part(array: Any) -> Any:
+        if array is None or isinstance(array, np.ndarray):
+            return array
+        return _matmul(jnp.asarray(chosen, array.dtype), array.reshape(-1, size))
+
+    return Pair(part(whole.real), part(whole.imag))
 
 
 def _take(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:

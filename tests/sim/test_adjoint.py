@@ -266,8 +266,8 @@ def test_products_of_large_states_are_summed_in_parts(monkeypatch, shape):
     monkeypatch.setattr(_kernels, "LARGE", 1)
     monkeypatch.setattr(_kernels, "LONG_ROWS", 1)
     monkeypatch.setattr(_kernels, "PART", 16)
-    states = (jnp.asarray(x.reshape(-1, 1)) for x in (a, b))
-    found = _kernels.gram(*states, jnp.zeros((3, 4)), outer, on_cpu=True)
+    bra, ket = (jnp.asarray(x.reshape(-1, 1)) for x in (a, b))
+    found = _kernels.gram(bra, ket, jnp.zeros((3, 4)), outer, on_cpu=True)
     np.testing.assert_allclose(found, np.einsum("oai,obi->ab", a, b), atol=1e-12)
 
 

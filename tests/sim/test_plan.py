@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
-from qjax.sim import make_plan
+from qjax.sim import _tables, make_plan
 from qjax.sim._engine import evolve
 from qjax.sim._lowering import lower_pure
 from qjax.sim._plan import Strategy, Task, plan_with
@@ -168,6 +168,33 @@ def test_diagonals_of_all_pairs_take_no_memory():
     params = [jnp.asarray(p, "float32") for p in circuit.params]
     program = jax.make_jaxpr(lambda p: evolve(plan, p, [], None, jnp.dtype("float32")))(params)
     assert sum(np.asarray(c).nbytes for c in program.consts) < 64 * 2**n
+
+
+@pytest.mark.parametrize("layer", ["hardware_efficient", "strongly_entangling"])
+@pytest.mark.parametrize("depth", [3, 9])
+def test_matrices_taken_by_products(monkeypatch, x64, layer, depth):
+    """Real and complex ones, with no slice of them left in the program, change no number."""
+    per_gate = 2 if layer == "hardware_efficient" else 3
+    circuit = getattr(qj, layer)(angles(depth, 5, per_gate))
+    task = Task(device="cpu")
+    plan = plan_with(lower_pure(circuit.structure), (2,) * 5, task, Strategy(4, permute=True))
+    params = [jnp.asarray(p) for p in circuit.params]
+    weights = jnp.asarray(angles(64))
+
+    def value_slope_and_products():
+        def run(params):  # anew, since traces are kept by function
+            return jnp.sin(evolve(plan, params, [], None, jnp.dtype("float64"))[:, 0]) @ weights
+
+        value, slope = jax.value_and_grad(run)(params)
+        return value, slope[0], str(jax.make_jaxpr(run)(params)).count("dot_general")
+
+    expected = value_slope_and_products()
+    monkeypatch.setattr(_tables, "LARGE_STATE", 1)
+    found = value_slope_and_products()
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-12)
+    in_loop = any(segment.repeats > 1 for segment in plan.segments)
+    assert (found[2] > expected[2]) != in_loop
 
 
 @pytest.mark.parametrize("num_qubits", [8, 14])
