@@ -38,6 +38,7 @@ from qjax.sim._schedule import Step, Stretch
 __all__ = ["cotangents"]
 
 KEPT_BYTES = 2**26  # of states that a gradient may keep unless told otherwise
+LARGE = 2**22  # numbers of a state beyond which memory counts for more than the time to compile
 
 
 def cotangents(
@@ -182,23 +183,21 @@ class _Back(NamedTuple):
     ) -> tuple[Any, Array, list[Any]]:
         """One turn of the stretch: state, cotangent and cotangents of the arrays."""
         slopes: list[Any] = [None] * len(self.stretch.steps)
+        in_order = bra.size >= LARGE
         done: Any = ()  # what the next step waits for
         for i in reversed(range(len(self.stretch.steps))):
             step, tool = self.stretch.steps[i], tools[i]
             if kept is not None:
                 bra, slopes[i] = _pull(step, tool, kept[i], bra, self.plan)
                 bra = _move_back(step, bra, self.plan)
-            elif step.phases is not None:
-                slopes[i] = _slopes_of_phases(step.phases, tool, ket, bra)
-                tool = _after(tool, slopes[i])
-                bra = done = _turn_back(step.phases, tool, bra)
-                ket = _turn_back(step.phases, _after(tool, bra), ket)
+            elif in_order:
+                ket, bra, slopes[i], done = _undo_in_order(step, tool, ket, bra, self.plan, done)
             else:
                 met = _undo(step, _after(tool, done), ket)
-                bra, slopes[i] = _pull(step, tool, met, bra, self.plan, tied=True)
-                done = bra
+                bra, slopes[i] = _pull(step, tool, met, bra, self.plan)
                 bra = _move_back(step, bra, self.plan)
-                ket = _move_back(step, met, self.plan, done)
+                ket = _move_back(step, met, self.plan)
+                done = slopes[i] if jax.tree.leaves(slopes[i]) else done  # a permutation has none
         return ket, bra, slopes
 
     def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:
@@ -236,22 +235,53 @@ class _Back(NamedTuple):
         return whole if isinstance(array, tuple) else whole[0]
 
 
-def _after(value: Any, first: Any) -> Any:
+def _undo_in_order(
+    step: Step, tool: Any, ket: Array, bra: Array, plan: Plan, done: Any
+) -> tuple[Array, Array, Any, Any]:
+    """Undoes a step of a large state, one array after the other.
+
+    Returns:
+        State and cotangent before the step, the cotangent of its array, and what the next step is
+        to wait for.
+    """
+    if step.phases is not None:
+        slope = _slopes_of_phases(step.phases, tool, ket, bra)
+        tool = _after(tool, slope, alone=True)
+        bra = _turn_back(step.phases, tool, bra)
+        return _turn_back(step.phases, _after(tool, bra, alone=True), ket), bra, slope, bra
+    met = _undo(step, _after(tool, done, alone=True), ket)
+    slope: Any = ()
+    if step.block.kind != "permutation":
+        slope = gram(bra, met, tool, step.outer, on_cpu=plan.task.device == "cpu")
+        tool = _after(tool, slope, alone=True)
+        bra = multiply(bra, tool, step.outer, transposed=True)
+    moved = _move_back(step, bra, plan)
+    if moved is not bra:
+        met = _move_back(step, _after(met, bra, alone=True), plan)
+    return met, moved, slope, bra
+
+
+def _after(value: Any, first: Any, *, alone: bool = False) -> Any:
     """A value that depends on other arrays, which XLA then finds first.
 
     It would otherwise undo the state further than it has used it, and hold more states at once.
+
+    Args:
+        value: tree of arrays.
+        first: another one.
+        alone: whether what is read of the latter is read by a step of its own, after which they
+            are not needed for this any more.
     """
     arrays = jax.tree.leaves(first)
     if not arrays:
         return value
     nothing = sum(0 * lax.stop_gradient(x).reshape(-1)[0] for x in arrays)
-    nothing = lax.optimization_barrier(nothing)
+    if alone:
+        nothing = lax.optimization_barrier(nothing)
     return jax.tree.map(lambda array: array + nothing, value)
 
 
-def _pull(
-    step: Step, tool: Any, ket: Array, bra: Array, plan: Plan, *, tied: bool = False
-) -> tuple[Array, Any]:
+def _pull(step: Step, tool: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Array, Any]:
     """Cotangents of the state that a step meets, in the step's order, and of the step's array.
 
     Args:
@@ -260,27 +290,22 @@ def _pull(
         ket: state that the matrix or the phases meet, in the step's order.
         bra: cotangent of the state after it.
         plan: for the device.
-        tied: whether to find the cotangent of the array first, to save memory.
     """
     if step.block.kind == "permutation":
         return bra, ()
     if step.phases is not None:
         return _pull_phases(step, tool, ket, bra)
     slope = gram(bra, ket, tool, step.outer, on_cpu=plan.task.device == "cpu")
-    tool = _after(tool, slope) if tied else tool
     return multiply(bra, tool, step.outer, transposed=True), slope
 
 
-def _move_back(step: Step, state: Array, plan: Plan, first: Any = ()) -> Array:
-    """A state in the order that a step was given, once the arrays `first` are found."""
+def _move_back(step: Step, state: Array, plan: Plan) -> Array:
+    """A state in the order that a step was given."""
     block = step.block
     if block.kind == "permutation":
         back = inverse(block.bit_map)
-        state = _after(state, first)
         return look_up(state, step.order, step.before, block.sites, back)
-    if step.order == step.before:
-        return state
-    return move_axes(_after(state, first), step.order, step.before, plan.dims)
+    return move_axes(state, step.order, step.before, plan.dims)
 
 
 def _pull_phases(step: Step, tool: Phases, ket: Array, bra: Array) -> tuple[Array, Any]:
@@ -329,8 +354,10 @@ def _turn_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     return turned.reshape(-1, state.shape[-1])
 
 
-def _undo(step: Step, matrix: Any, ket: Array) -> Array:
-    """State that a matrix met, in the step's order, from the state after it."""
+def _undo(step: Step, tool: Any, ket: Array) -> Array:
+    """State that a unitary step met, in its order, from the state after it."""
     if step.block.kind == "permutation":
         return ket
-    return multiply(ket, matrix, step.outer, transposed=True)
+    if step.phases is not None:
+        return _turn_back(step.phases, tool, ket)
+    return multiply(ket, tool, step.outer, transposed=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
-from qjax.sim import _kernels, _primitive
+from qjax.sim import _adjoint, _kernels, _primitive
 from qjax.sim._engine import evolve
 from qjax.sim._plan import Task, make_plan
 from qjax.sim._primitive import evolve_state
@@ -173,10 +173,12 @@ def deep(theta, kind):
 
 
 @pytest.mark.parametrize("max_bytes", [0, 2**40], ids=["little memory", "much memory"])
-@pytest.mark.parametrize("kind", ["pure", "noisy"])
+@pytest.mark.parametrize("kind", ["pure", "pure as if large", "noisy"])
 @pytest.mark.parametrize("depth", [3, 40])
-def test_ways_back_agree(kind, depth, max_bytes):
+def test_ways_back_agree(monkeypatch, kind, depth, max_bytes):
     """Undoing blocks, checkpoints and kept states give the gradient of plain JAX code."""
+    if kind == "pure as if large":
+        monkeypatch.setattr(_adjoint, "LARGE", 1)
     weights = jnp.asarray(RNG.normal(size=64 if kind == "noisy" else 16))
 
     def loss(theta, run):
@@ -198,8 +200,10 @@ def test_ways_back_agree(kind, depth, max_bytes):
 @pytest.mark.parametrize("max_bytes", [0, 2**40])
 @pytest.mark.parametrize("real", [True, False])
 @pytest.mark.parametrize("batched", [True, False])
-def test_initial_states(real, batched, max_bytes):
+@pytest.mark.parametrize("large", [1, 2**22], ids=["as if large", "small"])
+def test_initial_states(monkeypatch, real, batched, max_bytes, large):
     """Gradients in given states, real and complex, alone and in a batch."""
+    monkeypatch.setattr(_adjoint, "LARGE", large)
     circuit = deep(DEEP[:3], "pure")
     shape = (5, 8) if batched else (8,)
     start = RNG.normal(size=shape) if real else np.concatenate(RNG.normal(size=(2, *shape)), -1)
