@@ -247,8 +247,8 @@ def _undo_in_order(
     if step.phases is not None:
         slope = _slopes_of_phases(step.phases, tool, ket, bra)
         tool = _after(tool, slope, alone=True)
-        bra = _turn_back(step.phases, tool, bra)
-        return _turn_back(step.phases, _after(tool, bra, alone=True), ket), bra, slope, bra
+        bra = _undo_phases(step.phases, tool, bra)
+        return _undo_phases(step.phases, _after(tool, bra, alone=True), ket), bra, slope, bra
     met = _undo(step, _after(tool, done, alone=True), ket)
     slope: Any = ()
     if step.block.kind != "permutation":
@@ -256,7 +256,7 @@ def _undo_in_order(
         tool = _after(tool, slope, alone=True)
         bra = multiply(bra, tool, step.outer, transposed=True)
     moved = _move_back(step, bra, plan)
-    if moved is not bra:
+    if moved is not bra:  # waiting for what was moved would join the two copies in one kernel
         met = _move_back(step, _after(met, bra, alone=True), plan)
     return met, moved, slope, bra
 
@@ -275,7 +275,9 @@ def _after(value: Any, first: Any, *, alone: bool = False) -> Any:
     arrays = jax.tree.leaves(first)
     if not arrays:
         return value
-    nothing = sum(0 * lax.stop_gradient(x).reshape(-1)[0] for x in arrays)
+    read = [lax.stop_gradient(x).reshape(-1)[0] for x in arrays]
+    # Of a comparison, which is a number even if that of the first sample of a batch is none.
+    nothing = sum(0 * (x > 0).astype(x.dtype) for x in read)
     if alone:
         nothing = lax.optimization_barrier(nothing)
     return jax.tree.map(lambda array: array + nothing, value)
@@ -312,7 +314,7 @@ def _pull_phases(step: Step, tool: Phases, ket: Array, bra: Array) -> tuple[Arra
     layout = step.phases
     assert layout is not None
     batch = ket.shape[-1]
-    turned = _turned_back(layout, tool, bra)
+    turned = _opposite_view(layout, tool, bra)
     axis = 0 if layout.axis is None else layout.axis
     bra_r, bra_i = (lax.index_in_dim(turned, i, axis, keepdims=False) for i in (0, 1))
     if layout.axis is None:
@@ -338,7 +340,7 @@ def _slopes_of_phases(layout: PhaseLayout, tool: Phases, ket: Array, bra: Array)
     return table_sums(layout, ket_r * bra_i - ket_i * bra_r, tool.tables)
 
 
-def _turned_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
+def _opposite_view(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     """A complex state, as a view, with the opposite phases."""
     axis = 0 if layout.axis is None else layout.axis
     opposite = tuple(Unit(unit.cosine, -unit.sine) for unit in tool.units)
@@ -346,9 +348,9 @@ def _turned_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     return turn(phase_view(state, layout._replace(axis=axis)), negated, opposite, axis)
 
 
-def _turn_back(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
+def _undo_phases(layout: PhaseLayout, tool: Phases, state: Array) -> Array:
     """The state before phases from the one after them; without a component if it had none."""
-    turned = _turned_back(layout, tool, state)
+    turned = _opposite_view(layout, tool, state)
     if layout.axis is None:
         turned = turned[0]
     return turned.reshape(-1, state.shape[-1])
@@ -359,5 +361,5 @@ def _undo(step: Step, tool: Any, ket: Array) -> Array:
     if step.block.kind == "permutation":
         return ket
     if step.phases is not None:
-        return _turn_back(step.phases, tool, ket)
+        return _undo_phases(step.phases, tool, ket)
     return multiply(ket, tool, step.outer, transposed=True)

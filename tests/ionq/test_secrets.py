@@ -126,7 +126,7 @@ ECHOES = {
 @pytest.mark.parametrize("place", ECHOES)
 def test_key_that_the_service_quotes(place, caplog):
     async def results(client):
-        await client.results(await client.wait_for_job("J", deadline=0.2))
+        await client.results(await client.wait_for_job("J", deadline=3))
 
     with caplog.at_level(logging.DEBUG):
         error, requests = asyncio.run(failure(results, lambda request: ECHOES[place]))

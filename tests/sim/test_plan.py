@@ -173,7 +173,7 @@ def test_diagonals_of_all_pairs_take_no_memory():
 @pytest.mark.parametrize("layer", ["hardware_efficient", "strongly_entangling"])
 @pytest.mark.parametrize("depth", [3, 9])
 def test_matrices_taken_by_products(monkeypatch, x64, layer, depth):
-    """Real and complex ones, with no slice of them left in the program, change no number."""
+    """Real and complex ones, outside loops, change no number."""
     per_gate = 2 if layer == "hardware_efficient" else 3
     circuit = getattr(qj, layer)(angles(depth, 5, per_gate))
     task = Task(device="cpu")
