@@ -249,14 +249,14 @@ def _is_slow_to_cut(rows: Rows, plan: Plan) -> bool:
     """
     first = rows[0][0]
     is_plain = len(rows[0]) == 1 and not first.sample and plan.task.device == "cpu"
-    return is_plain and len(rows) * first.size <= MOST_ROWS and prod(plan.dims) >= LARGE_STATE
+    few = 1 < len(rows) <= MOST_ROWS // first.size
+    return is_plain and few and prod(plan.dims) >= LARGE_STATE
 
 
 def _take_by_product(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:
     """As `_take`, one matrix of (matrices, K, K) as the product of all with rows of a unit."""
-    if len(rows) == 1 or isinstance(whole.real, np.ndarray):
-        return _take(whole, i, rows, sample)
-    size = whole.real.shape[1]
+    assert not sample
+    size = rows[0][0].size
     chosen = np.eye(len(rows) * size)[i * size : (i + 1) * size]
 
     def part(array: Any) -> Any:
