@@ -53,8 +53,8 @@ class Workload(NamedTuple):
     epochs: int
 
 
-WORKLOADS = (Workload("quantum-conv", 128, 1, 10), Workload("quantum-first", 32, 2, 20))
-RUNS = 6  # of each side of a pair
+WORKLOADS = (Workload("quantum-conv", 128, 1, 30), Workload("quantum-first", 32, 2, 60))
+RUNS = 3  # of each side of a pair
 
 
 class Clocked:

@@ -8,6 +8,7 @@ integers of the same width.
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -25,13 +26,12 @@ from qjax.errors import RunError
 
 __all__ = [
     "Compression",
-    "HostLeaf",
+    "HostTree",
     "Layout",
     "LeafRecord",
     "as_record",
     "check_compression",
     "copy_to_host",
-    "lay_out",
     "named_leaves",
     "read_leaves",
     "write_arrays",
@@ -43,6 +43,7 @@ SMALL_BYTES = 1 << 20
 CHUNK_BYTES = 4 << 20
 ARRAYS_AT_ONCE = 4
 PACKED = "packed"  # formats 1 and 2 had an array "packed-<dtype>" for each dtype
+CHUNK = f"{PACKED}/c/0"
 KEY_PREFIX = "key:"
 NATIVE = {
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -68,35 +69,47 @@ class LeafRecord(NamedTuple):
     offset: int = 0
 
 
-class HostLeaf(NamedTuple):
-    """One leaf in host memory, in a dtype that Zarr has."""
-
-    record: LeafRecord
-    data: np.ndarray
-
-
-class Layout(NamedTuple):
-    """What leaves become in a Zarr group.
+@dataclass(frozen=True, eq=False)  # one object for all checkpoints, to know it by
+class Layout:
+    """Where the leaves of a pytree go in a Zarr group; the same for every checkpoint of a run.
 
     Attributes:
         records: where each lies.
-        files: the group and its array of small leaves, by name.
-        arrays: the large leaves, by name of their arrays.
+        files: what Zarr says of the group and of its array of small leaves, by name.
+        small: which leaves are packed.
+        small_bytes: how long they are together.
+        large: which have an array of their own, by name of that.
     """
 
-    records: list[LeafRecord]
+    records: tuple[LeafRecord, ...]
     files: dict[str, bytes]
-    arrays: dict[str, np.ndarray]
+    small: list[int]
+    small_bytes: int
+    large: dict[str, int]
+
+
+class HostTree(NamedTuple):
+    """A pytree in host memory: its leaves, in dtypes that Zarr has, and where they go."""
+
+    layout: Layout
+    leaves: list[np.ndarray]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the group without its large leaves."""
+        chunk = b"".join(self.leaves[number].data for number in self.layout.small)
+        return {**self.layout.files, CHUNK: chunk} if chunk else self.layout.files
+
+    @property
+    def large(self) -> dict[str, np.ndarray]:
+        """The large leaves, by name of their arrays."""
+        return {name: self.leaves[number] for name, number in self.layout.large.items()}
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Names each leaf of a pytree by its path."""
     leaves, structure = jax.tree.flatten(tree)
-    try:
-        names = _names(structure)
-    except Exception:  # it cannot be hashed, or checks what it is built from
-        names = _path_names(tree)
-    return dict(zip(names, leaves, strict=True))
+    return dict(zip(_names(tree, structure), leaves, strict=True))
 
 
 def as_record(name: str, leaf: Any) -> LeafRecord:
@@ -106,7 +119,7 @@ def as_record(name: str, leaf: Any) -> LeafRecord:
     return LeafRecord(name, list(leaf.shape), _dtype_name(leaf.dtype))
 
 
-def copy_to_host(tree: Any) -> list[HostLeaf]:
+def copy_to_host(tree: Any) -> HostTree:
     """Brings all leaves into host memory, so that nothing done to them later is seen.
 
     NumPy arrays are copied. JAX arrays never change; those already on the host are held as they
@@ -115,40 +128,27 @@ def copy_to_host(tree: Any) -> list[HostLeaf]:
     Raises:
         RunError: if a leaf is not an array of numbers.
     """
-    leaves = named_leaves(tree)
-    words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves.values()]
-    for leaf in words:
-        if isinstance(leaf, jax.Array) and not _is_host(leaf.sharding):
-            leaf.copy_to_host_async()  # or the copies would wait for each other
-    copied = []
-    for (name, leaf), word in zip(leaves.items(), words, strict=True):
-        data = _on_host(word)
-        record = as_record(name, data if word is leaf else leaf)
-        copied.append(HostLeaf(record, _as_storable(name, data)))
-    return copied
+    leaves, structure = jax.tree.flatten(tree)
+    words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    if jax.default_backend() != "cpu":
+        _begin_copies(words)  # or they would wait for each other
+    data = [_on_host(word) for word in words]
+    about = [
+        each if leaf is word else leaf for leaf, word, each in zip(leaves, words, data, strict=True)
+    ]
+    layout = _lay_out(
+        _names(tree, structure),
+        tuple(each.shape for each in about),
+        tuple(each.dtype for each in about),
+        tuple(each.nbytes for each in data),
+    )
+    return HostTree(layout, [_as_storable(each) for each in data])
 
 
 def check_compression(compression: Any) -> None:
     """Raises unless it is one that `write_arrays` takes."""
     if compression not in ("zstd", None):
         raise RunError(f"Argument `compression` must be 'zstd' or None, but is {compression!r}.")
-
-
-def lay_out(leaves: Sequence[HostLeaf]) -> Layout:
-    """Decides where leaves go, and packs the small ones."""
-    small: list[np.ndarray] = []
-    filled = 0
-    arrays, records = {}, []
-    for number, (record, data) in enumerate(leaves):
-        if data.nbytes < SMALL_BYTES:
-            array, offset = PACKED, filled
-            small.append(data.reshape(-1).view(np.uint8))
-            filled += data.nbytes
-        else:
-            array, offset = f"leaf-{number:06d}", 0
-            arrays[array] = data
-        records.append(record._replace(array=array, offset=offset))
-    return Layout(records, _packed_files(small), arrays)
 
 
 def write_arrays(store: Store, arrays: Mapping[str, np.ndarray], compression: Compression) -> None:
@@ -174,14 +174,52 @@ def read_leaves(store: Store, records: Sequence[LeafRecord]) -> dict[str, Any]:
     return {record.name: _restore(record, stored[record.array]) for record in records}
 
 
+def _names(tree: Any, structure: Any) -> tuple[str, ...]:
+    try:
+        return _names_of(structure)
+    except Exception:  # it cannot be hashed, or checks what it is built from
+        return _path_names(tree)
+
+
 @lru_cache(maxsize=16)  # JAX takes longer over the names than over all the rest of a small state
-def _names(structure: Any) -> list[str]:
+def _names_of(structure: Any) -> tuple[str, ...]:
     return _path_names(structure.unflatten([object()] * structure.num_leaves))
 
 
-def _path_names(tree: Any) -> list[str]:
+def _path_names(tree: Any) -> tuple[str, ...]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [jax.tree_util.keystr(path) for path, _ in leaves]
+    return tuple(jax.tree_util.keystr(path) for path, _ in leaves)
+
+
+@lru_cache(maxsize=16)
+def _lay_out(
+    names: tuple[str, ...],
+    shapes: tuple[tuple[int, ...], ...],
+    dtypes: tuple[Any, ...],
+    sizes: tuple[int, ...],
+) -> Layout:
+    """Decides where leaves of so many bytes go: the small ones one behind the other."""
+    records, small, large, filled = [], [], {}, 0
+    for number, (name, shape, dtype) in enumerate(zip(names, shapes, dtypes, strict=True)):
+        if not _is_key_dtype(dtype) and _storage_dtype(dtype) is None:
+            raise RunError(
+                f"Argument `tree` must hold arrays of numbers, but `{name}` has dtype {dtype}."
+            )
+        array, offset = PACKED, filled
+        if sizes[number] < SMALL_BYTES:
+            small.append(number)
+            filled += sizes[number]
+        else:
+            array, offset = f"leaf-{number:06d}", 0
+            large[array] = number
+        records.append(LeafRecord(name, list(shape), _dtype_name(dtype), array, offset))
+    return Layout(tuple(records), _files(filled if small else None), small, filled, large)
+
+
+def _begin_copies(leaves: Sequence[Any]) -> None:
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and not _is_host(leaf.sharding):
+            leaf.copy_to_host_async()
 
 
 @lru_cache(maxsize=64)
@@ -199,15 +237,12 @@ def _is_key_dtype(dtype: Any) -> bool:
 
 
 def _on_host(leaf: Any) -> np.ndarray:
-    return np.asarray(leaf) if isinstance(leaf, jax.Array) else np.array(leaf, order="C")
+    return (np.asarray if isinstance(leaf, jax.Array) else np.array)(leaf, order="C")
 
 
-def _as_storable(name: str, data: np.ndarray) -> np.ndarray:
+def _as_storable(data: np.ndarray) -> np.ndarray:
     dtype = _storage_dtype(data.dtype)
-    if dtype is None:
-        raise RunError(
-            f"Argument `tree` must hold arrays of numbers, but `{name}` has dtype {data.dtype}."
-        )
+    assert dtype is not None  # `_lay_out` refuses the others
     if dtype == data.dtype:
         return data
     return data.astype(dtype) if data.dtype.name in NATIVE else data.view(dtype)
@@ -251,21 +286,10 @@ def _take(record: LeafRecord, flat: np.ndarray, count: int, dtype: np.dtype) -> 
     return own.view(dtype)
 
 
-def _packed_files(small: Sequence[np.ndarray]) -> dict[str, bytes]:
-    """A group with one array of all small leaves, as files of Zarr 3."""
-    content = b"".join(leaf.data for leaf in small)
-    files = dict(_template(len(content) if small else None))
-    if content:
-        files[f"{PACKED}/c/0"] = content
-    return files
+def _files(length: int | None) -> dict[str, bytes]:
+    """What Zarr says of a group with an array of so many bytes in one chunk; None for no array.
 
-
-@lru_cache(maxsize=16)
-def _template(length: int | None) -> dict[str, bytes]:
-    """What Zarr says of such a group, with so many bytes in one chunk; None for an empty group.
-
-    Zarr takes milliseconds for it, and it is the same for every checkpoint of a run. A chunk that
-    is not compressed is the bytes themselves.
+    A chunk that is not compressed is the bytes themselves.
     """
     files: dict[str, Buffer] = {}
     group = zarr.create_group(MemoryStore(files), zarr_format=3)

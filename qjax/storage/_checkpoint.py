@@ -12,22 +12,22 @@ import math
 import numbers
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from qjax.errors import RunError
-from qjax.storage._archive import ArchiveWriter
+from qjax.storage._archive import MAX_BYTES, ArchiveWriter
 from qjax.storage._arrays import (
     Compression,
-    HostLeaf,
+    HostTree,
     Layout,
     LeafRecord,
     as_record,
     check_compression,
     copy_to_host,
-    lay_out,
     named_leaves,
     read_leaves,
     write_arrays,
@@ -241,48 +241,51 @@ def make_header(
 
 
 def write_checkpoint(
-    place: Place,
-    header: Mapping[str, Any],
-    leaves: Sequence[HostLeaf],
-    compression: Compression,
+    place: Place, header: Mapping[str, Any], tree: HostTree, compression: Compression
 ) -> CheckpointInfo:
     """Writes and commits a checkpoint.
 
     Raises:
         RunError: if the place refuses; nothing half written remains if that can be deleted.
     """
-    layout = lay_out(leaves)
+    body = {
+        "format": FORMAT,
+        "version": VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        **header,
+    }
     with disk_errors("Checkpoint", lambda: place.name_of(header["step"])):
-        if layout.arrays:
-            body = _write_folder(place, header, layout, compression)
+        if tree.layout.large or tree.layout.small_bytes > MAX_BYTES:
+            files = _write_folder(place, body, tree, compression)
         else:
-            body = _write_archive(place, header, layout)
-    return _as_info(body)
+            files = _write_archive(place, body, tree)
+    return _as_info(body, tree.layout.records, files)
 
 
 def _write_folder(
-    place: Place, header: Mapping[str, Any], layout: Layout, compression: Compression
-) -> dict[str, Any]:
-    draft = place.begin(header["step"])
+    place: Place, body: Mapping[str, Any], tree: HostTree, compression: Compression
+) -> Mapping[str, FileEntry]:
+    draft = place.begin(body["step"])
     try:
-        draft.write(layout.files)
-        write_arrays(draft, layout.arrays, compression)
-        body = _make_manifest(header, layout.records, draft.entries)
-        place.commit(header["step"], draft, _encode(body))
+        draft.write(tree.files)
+        write_arrays(draft, tree.large, compression)
+        place.commit(body["step"], draft, _manifest(body, tree.layout, draft.entries))
     except BaseException:
         place.discard(draft)
         raise
-    return body
+    return draft.entries
 
 
-def _write_archive(place: Place, header: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
+def _write_archive(
+    place: Place, body: Mapping[str, Any], tree: HostTree
+) -> Mapping[str, FileEntry]:
     archive = ArchiveWriter()
-    for name, content in layout.files.items():
+    for name, content in tree.files.items():
         archive.add(f"{GROUP}/{name}", content)
-    body = _make_manifest(header, layout.records, archive.entries)
-    archive.add(MANIFEST, _encode(body))
-    place.put(header["step"], archive.close())
-    return body
+    files = dict(archive.entries)
+    archive.add(MANIFEST, _manifest(body, tree.layout, files))
+    place.put(body["step"], archive.close())
+    return files
 
 
 def read_infos(place: Place) -> list[CheckpointInfo]:
@@ -294,7 +297,7 @@ def read_info(place: Place, step: int) -> CheckpointInfo:
     """Reads one manifest; if it cannot be used, that is the `problem` of what is returned."""
     try:
         with disk_errors("Checkpoint", lambda: place.name_of(step), "read"):
-            return _as_info(_read_manifest(place, step))
+            return _info_of(_read_manifest(place, step))
     except RunError as error:
         return CheckpointInfo(step, problem=str(error))
 
@@ -368,29 +371,25 @@ def _load(place: Place, step: int, like: Any) -> tuple[CheckpointInfo, Any]:
     name = place.name_of(step)
     with disk_errors("Checkpoint", name, "read"):
         body = _read_manifest(place, step)
-        info = _as_info(body)
+        info = _info_of(body)
         if like is not None:
             _check_fits(name, info.leaves, like)
         arrays = read_leaves(place.open(step, body["files"]), info.leaves)
     return info, _as_tree(arrays, like)
 
 
-def _make_manifest(
-    header: Mapping[str, Any], records: Sequence[LeafRecord], files: Mapping[str, FileEntry]
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        **header,
-        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "leaves": [record._asdict() for record in records],
-        "files": dict(sorted(files.items())),
-    }
+def _manifest(body: Mapping[str, Any], layout: Layout, files: Mapping[str, FileEntry]) -> bytes:
+    """Encodes the manifest, which is `_canonical` of it all and then its checksum."""
+    body = {**body, "files": files}
+    before = _canonical({name: value for name, value in body.items() if name < "leaves"})
+    after = _canonical({name: value for name, value in body.items() if name > "leaves"})
+    members = f'{before[1:-1]},"leaves":{_leaves_text(layout)},{after[1:-1]}'
+    return f'{{{members},"sha256":"{_digest(f"{{{members}}}")}"}}'.encode()
 
 
-def _encode(body: Mapping[str, Any]) -> bytes:
-    canonical = _canonical(body)  # once: this is the dearest part of a small checkpoint
-    return f'{canonical[:-1]},"sha256":"{_digest(canonical)}"}}'.encode()
+@lru_cache(maxsize=16)  # the longest part of a manifest, and the same for each step
+def _leaves_text(layout: Layout) -> str:
+    return _canonical([record._asdict() for record in layout.records])
 
 
 def _read_manifest(place: Place, step: int) -> dict[str, Any]:
@@ -418,7 +417,13 @@ def _digest(canonical: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _as_info(body: Mapping[str, Any]) -> CheckpointInfo:
+def _info_of(body: Mapping[str, Any]) -> CheckpointInfo:
+    return _as_info(body, tuple(LeafRecord(**entry) for entry in body["leaves"]), body["files"])
+
+
+def _as_info(
+    body: Mapping[str, Any], leaves: Sequence[LeafRecord], files: Mapping[str, FileEntry]
+) -> CheckpointInfo:
     metadata = body["metadata"]
     return CheckpointInfo(
         step=body["step"],
@@ -427,8 +432,8 @@ def _as_info(body: Mapping[str, Any]) -> CheckpointInfo:
         keep=body.get("keep", False),
         metadata=metadata,
         created=body.get("created", ""),
-        leaves=tuple(LeafRecord(**entry) for entry in body["leaves"]),
-        num_bytes=sum(entry["bytes"] for entry in body["files"].values()),
+        leaves=leaves,
+        num_bytes=sum(entry["bytes"] for entry in files.values()),
     )
 
 

@@ -59,12 +59,12 @@ def disk_errors(
         raise wrapped from error
 
 
-def write_atomic(path: str | Path, content: Any) -> None:
+def write_atomic(path: str | Path, *content: Any) -> None:
     """Writes a file under a temporary name, syncs it to disk and renames it into place.
 
     Args:
         path: the file; one that exists is replaced.
-        content: all of its bytes, or anything with a buffer of them.
+        content: its bytes, or things with a buffer of them, one behind the other.
 
     Raises:
         OSError: if it cannot be written; the temporary file is removed and `path` is untouched.
@@ -73,7 +73,7 @@ def write_atomic(path: str | Path, content: Any) -> None:
     temporary = os.path.join(folder, f".{name}.tmp")
     try:
         with open(temporary, "wb", buffering=0) as file:
-            write_and_sync(file, content)
+            write_and_sync(file, *content)
         os.replace(temporary, path)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -114,17 +114,18 @@ def write_synced(path: Path, content: Any) -> None:
         write_and_sync(file, content)
 
 
-def write_and_sync(file: BinaryIO, content: Any) -> None:
+def write_and_sync(file: BinaryIO, *content: Any) -> None:
     """Writes at the end of a file that has no buffer, and syncs it to disk.
 
     Args:
         file: an open file.
-        content: anything with a buffer of bytes.
+        content: bytes, or things with a buffer of them, one behind the other.
 
     Raises:
         OSError: if it cannot be written; a part of it may have been.
     """
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) :]
+    for piece in content:
+        view = memoryview(piece)
+        while view:
+            view = view[file.write(view) :]
     os.fsync(file.fileno())

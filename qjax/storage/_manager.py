@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from qjax._checks import check_choice, check_positive_int
 from qjax.errors import RunError
-from qjax.storage._arrays import Compression, HostLeaf, check_compression, copy_to_host
+from qjax.storage._arrays import Compression, HostTree, check_compression, copy_to_host
 from qjax.storage._checkpoint import (
     CheckpointInfo,
     Mode,
@@ -47,7 +47,7 @@ class _Save(NamedTuple):
     """A save to be done."""
 
     header: Mapping[str, Any]
-    leaves: Sequence[HostLeaf]
+    tree: HostTree
 
     @property
     def step(self) -> int:
@@ -309,7 +309,7 @@ class CheckpointManager(Closing):
     def _write(self, save: _Save) -> None:
         self._before_commit()
         begin = time.perf_counter()
-        info = write_checkpoint(self._place, save.header, save.leaves, self._compression)
+        info = write_checkpoint(self._place, save.header, save.tree, self._compression)
         self._known[info.step] = info
         self._steps = self._steps | {info.step}
         self._prune()

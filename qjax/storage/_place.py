@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -59,7 +59,7 @@ class Place(Protocol):
         """Its files, to read."""
         ...
 
-    def put(self, step: int, archive: bytes) -> None:
+    def put(self, step: int, archive: Sequence[bytes]) -> None:
         """Makes an archive a checkpoint, all of it or nothing."""
 
     def begin(self, step: int) -> ManifestStore:
@@ -142,12 +142,12 @@ class _Folder:
         folder = self._folder(step)
         return ManifestStore(self._store, f"{folder.name}/", str(folder), entries)
 
-    def put(self, step: int, archive: bytes) -> None:
+    def put(self, step: int, archive: Sequence[bytes]) -> None:
         path = self._archive(step)
         if not os.path.isdir(self._path):
             os.makedirs(self._path)
         try:
-            write_atomic(path, archive)
+            write_atomic(path, *archive)
         except BaseException:
             with suppress(OSError):  # it is there if its folder could not be synced
                 os.unlink(path)
@@ -253,8 +253,8 @@ class _StorePlace:
             return _opened(members, self.name_of(step), entries)
         return ManifestStore(self._store, f"{_name(step)}/", self.name_of(step), entries)
 
-    def put(self, step: int, archive: bytes) -> None:
-        self._set(_archive_name(step), archive)
+    def put(self, step: int, archive: Sequence[bytes]) -> None:
+        self._set(_archive_name(step), b"".join(archive))
 
     def begin(self, step: int) -> ManifestStore:
         sync(self._store.delete_dir(_name(step)))

@@ -110,11 +110,15 @@ class TrainingMetrics:
 
 
 class _Kind(NamedTuple):
-    """What a column holds: its Arrow type, Python types that need no conversion, the conversion."""
+    """What a column holds: its Arrow type, Python types that need no check, and the conversion.
+
+    `convert` makes of a value a `plain` one, or raises.
+    """
 
     text: str
     arrow: pa.DataType
     ready: frozenset[type]
+    plain: type
     convert: Any
 
 
@@ -146,15 +150,13 @@ def _as_time(value: Any) -> datetime:
     return value
 
 
-def _kind(text: str, kind: pa.DataType, ready: tuple[type, ...], convert: Any) -> _Kind:
-    return _Kind(text, kind, frozenset({type(None), *ready}), convert)
+_NULL = frozenset({type(None)})
 
-
-_INTEGER = _kind("an integer of 64 bits", pa.int64(), (), _as_integer)
-_EPOCH = _kind("an integer of 32 bits", pa.int32(), (), partial(_as_integer, bits=32))
-_NUMBER = _kind("a number", pa.float64(), (float,), _as_number)
-_TEXT = _kind("a string", pa.string(), (), _as_text)
-_TIME = _kind("a time with its zone", pa.timestamp("us", tz="UTC"), (), _as_time)
+_INTEGER = _Kind("an integer of 64 bits", pa.int64(), _NULL, int, _as_integer)
+_EPOCH = _Kind("an integer of 32 bits", pa.int32(), _NULL, int, partial(_as_integer, bits=32))
+_NUMBER = _Kind("a number", pa.float64(), _NULL | {float}, float, _as_number)
+_TEXT = _Kind("a string", pa.string(), _NULL, str, _as_text)
+_TIME = _Kind("a time with its zone", pa.timestamp("us", tz="UTC"), _NULL, datetime, _as_time)
 
 _KINDS = {
     int: _INTEGER,
@@ -232,7 +234,7 @@ class MetricColumns:
         """
         kinds = self._kinds
         return {
-            name: value if type(value) in kinds[name].ready else kinds[name].convert(value)
+            name: value if type(value) is (kind := kinds[name]).plain else kind.convert(value)
             for name, value in row.items()
             if value is not None
         }

@@ -87,7 +87,9 @@ class Points:
     def install(self) -> None:
         """Puts points into every phase of a save and before every call that changes the disk."""
         folder, manager = _place._Folder, _manager.CheckpointManager
-        _checkpoint.lay_out = self.within("writing", _checkpoint.lay_out, "writing")
+        _manager.write_checkpoint = self.within(
+            "writing", _manager.write_checkpoint, "after commit"
+        )
         folder.put = self.within("writing", folder.put, "after commit")
         folder.commit = self.within("before commit", folder.commit, "after commit")
         manager._prune = self.before(manager._prune)
@@ -109,35 +111,34 @@ class Points:
         return call
 
     def _writing(self, write: Callable[..., None]) -> Callable[..., None]:
-        def call(file: Any, content: Any) -> None:
-            self.here(lambda: write(file, memoryview(content)[: len(content) // 2]))
-            write(file, content)
+        def call(file: Any, *content: Any) -> None:
+            whole = b"".join(content)
+            self.here(lambda: write(file, whole[: len(whole) // 2]))
+            write(file, *content)
             self.here()
 
         return call
 
 
-def write_in_place(path: str, content: Any) -> None:
+def write_in_place(path: str, *content: Any) -> None:
     """The mistake to be caught: the final name of an archive before its content."""
     with open(path, "xb", buffering=0) as file:
-        _files.write_and_sync(file, content)
+        _files.write_and_sync(file, *content)
 
 
-def commit_first(
-    place: Any, header: Any, layout: _arrays.Layout, compression: Any
-) -> dict[str, Any]:
+def commit_first(place: Any, body: Any, tree: _arrays.HostTree, compression: Any) -> dict[str, Any]:
     """The mistake to be caught: the manifest and the final name before the arrays."""
     memory = MemoryStore()
     draft = ManifestStore(memory, "", "in memory")
-    draft.write(layout.files)
-    _arrays.write_arrays(draft, layout.arrays, compression)
-    body = _checkpoint._make_manifest(header, layout.records, draft.entries)
-    folder = Path(place.name_of(header["step"]))
+    draft.write(tree.files)
+    _arrays.write_arrays(draft, tree.large, compression)
+    manifest = _checkpoint._manifest(body, tree.layout, draft.entries)
+    folder = Path(place.name_of(body["step"]))
     folder.mkdir()
-    _files.write_atomic(folder / "manifest.json", _checkpoint._encode(body))
+    _files.write_atomic(folder / "manifest.json", manifest)
     for name, content in memory._store_dict.items():
         _place.write_synced(folder / name, content.to_bytes())
-    return body
+    return draft.entries
 
 
 def save_all(folder: Path) -> None:

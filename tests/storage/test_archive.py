@@ -1,9 +1,11 @@
 """A checkpoint that is one file, and what becomes of it when its bytes change."""
 
 import errno
+import io
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 from qjax.errors import RunError
 from qjax.storage import _place
+from qjax.storage._archive import ArchiveWriter
 from qjax.storage._checkpoint import load_checkpoint
 from tests.storage.test_checkpoint import (
     manifest_of,
@@ -19,6 +22,22 @@ from tests.storage.test_checkpoint import (
     save_checkpoint,
     write_members,
 )
+
+
+def test_bytes_are_those_of_zipfile() -> None:
+    files = {"a/zarr.json": b"{}", "a/c/0": bytes(range(256)) * 40, "empty": b"", "last.json": b"x"}
+    writer, stream = ArchiveWriter(), io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo(name)
+            member.create_system = 3  # Unix, wherever this runs
+            archive.writestr(member, content)
+            writer.add(name, content)
+    assert b"".join(writer.close()) == stream.getvalue()
+    assert writer.entries["a/c/0"] == {
+        "bytes": 10240,
+        "crc32": f"{archive.getinfo('a/c/0').CRC:08x}",
+    }
 
 
 class TestDamage:

@@ -16,12 +16,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from jax.experimental.layout import Format, Layout
 from zarr.buffer import cpu
 from zarr.core.sync import sync
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ZipStore
 
 from qjax.errors import RunError
-from qjax.storage import CheckpointManager, _arrays, _files, _place, list_checkpoints
+from qjax.storage import CheckpointManager, _arrays, _checkpoint, _files, _place, list_checkpoints
 from qjax.storage import save_checkpoint as save_by_name
 from qjax.storage._checkpoint import inspect_checkpoints, load_checkpoint
 
@@ -167,7 +168,7 @@ class TestRoundTrip:
     def test_small_leaves_are_what_zarr_would_write(self, length: int | None) -> None:
         files: dict[str, Any] = {}
         group = zarr.create_group(MemoryStore(files), zarr_format=3)
-        small = []
+        small: list[np.ndarray] = []
         if length is not None:
             small = [np.arange(n, dtype=np.uint8) for n in (length % 5, length - length % 5)]
             group.create_array(
@@ -178,7 +179,7 @@ class TestRoundTrip:
                 config={"write_empty_chunks": True},
             )
         written = {key: value.to_bytes() for key, value in files.items()}
-        assert _arrays._packed_files(small) == written
+        assert _arrays.copy_to_host(small).files == written
 
     def test_small_leaves_are_packed(self, tmp_path: Path) -> None:
         kinds = ("float32", "int8", "complex64", "bool", "float64")
@@ -191,6 +192,47 @@ class TestRoundTrip:
         restored = load_checkpoint(tmp_path, like=tree).tree
         assert all(same_bits(restored[name], tree[name]) for name in tree)
         assert all(leaf.flags.aligned and leaf.flags.writeable for leaf in restored.values())
+
+    def test_is_a_folder_if_there_are_many_small_leaves(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_checkpoint, "MAX_BYTES", 100)
+        tree = {str(number): np.arange(5.0) + number for number in range(3)}
+        assert save_checkpoint(tmp_path, 1, {"0": tree["0"], "1": tree["1"]}).suffix == ".zip"
+        assert files_of(save_checkpoint(tmp_path, 2, tree)) == [
+            *("arrays.zarr/packed/c/0", "arrays.zarr/packed/zarr.json", "arrays.zarr/zarr.json"),
+            "manifest.json",
+        ]
+        restored = load_checkpoint(tmp_path, like=tree).tree
+        assert all(same_bits(restored[name], tree[name]) for name in tree)
+
+    def test_leaves_that_change_their_form_lie_elsewhere(self, tmp_path: Path) -> None:
+        """What is kept of one layout is not taken for another one of the same structure."""
+        trees: list[Any] = [
+            {"a": np.ones(3, np.float32), "b": np.arange(2)},
+            {"a": np.ones(3, np.float64), "b": np.arange(2)},
+            {"a": np.ones((3, 1), np.float32), "b": np.arange(2)},
+            {"a": np.ones(3, np.float32), "c": np.arange(2)},
+            {"a": jax.random.key(3), "b": np.arange(2)},
+            {"a": jax.random.key(3, impl="rbg"), "b": np.arange(2)},
+            {"a": LEAVES["large"], "b": np.arange(2)},
+            {"a": 1.5, "b": 2},
+        ]
+        for step, tree in enumerate(trees):
+            save_checkpoint(tmp_path, step, tree)
+        for step, tree in enumerate(trees):
+            restored = load_checkpoint(tmp_path, step, like=tree).tree
+            for name, leaf in tree.items():
+                wanted = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
+                assert same_bits(restored[name], wanted)
+
+    def test_an_array_that_jax_lays_out_by_columns(self, tmp_path: Path) -> None:
+        x = jnp.arange(12.0).reshape(3, 4)
+        columns_first = Format(Layout(major_to_minor=(1, 0)), x.sharding)
+        leaf = jax.jit(lambda x: 2 * x, out_shardings=columns_first)(x)
+        assert not np.asarray(leaf).flags.c_contiguous
+        save_checkpoint(tmp_path, 1, {"a": leaf})
+        assert same_bits(load_checkpoint(tmp_path).tree["['a']"], 2 * x)
 
     def test_large_leaves_have_several_chunks(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

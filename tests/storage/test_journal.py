@@ -1,9 +1,12 @@
 """Rows that are safe on disk before they are in a part."""
 
+import base64
 import errno
+import json
 import math
 import os
 import shutil
+import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -60,6 +63,33 @@ def crashed(folder: Path) -> Path:
     """What is left of a run if its process is killed now."""
     copy = folder.with_name(f"{folder.name} {time.monotonic_ns()}")
     return shutil.copytree(folder, copy)
+
+
+def line(step: int = 5, **changes: Any) -> bytes:
+    """A line of a journal with one row, or what is left of it."""
+    packed = base64.b64encode(struct.pack("<qq", 1, step)).decode()
+    runs = [[["epoch", "step", "note"], "qqs", 1]]
+    content = {"runs": runs, "numbers": packed, "texts": ["a"]} | changes
+    content = {name: each for name, each in content.items() if each is not None}
+    return f"{json.dumps(content)}\n".encode()
+
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"numbers": "AQAAAAAAAAA="},
+    {"numbers": "AQAAAAAAAAA"},
+    {"numbers": None},
+    {"texts": []},
+    {"texts": 7},
+    {"more": 1},
+    {"runs": 1},
+    {"runs": [[["epoch", "step"], "qqs", 1]]},
+    {"runs": [[["epoch", "step", "note"], "q?!", 1]]},
+    {"runs": [[["epoch", "step", "note"], 3, 1]]},
+    {"runs": [[["epoch", "step", "note"], "qqs", "1"]]},
+    {"runs": [[["epoch", "step"], "qd", 1]]},
+    {"runs": [[["epoch", "note"], "qq", 1]]},
+    {"runs": [7]},
+)
 
 
 @pytest.fixture
@@ -285,6 +315,7 @@ class TestReplay:
             b'[{"epoch":1,"step":"five"}]\n[{"epoch":1,"step":6}]\n',
             b'[{"epoch":1,"step":5,"timestamp":3}]\n[{"epoch":1,"step":6}]\n',
             b'[{"epoch":1}]\n[{"epoch":1,"step":6}]\n',
+            *(line(**change) + line(6) for change in CHANGES),
         ],
     )
     def test_from_a_torn_line_on_nothing_is_read(self, run: Path, tail: bytes) -> None:
@@ -293,6 +324,13 @@ class TestReplay:
         assert steps(run) == [1, 2, 3, 4]
         open_logger(run).close()
         assert committed(run) == [1, 2, 3, 4]
+
+    def test_a_line_is_read_as_it_is_written(self, run: Path) -> None:
+        """What the changed lines above are made of."""
+        with open(journal(run), "ab") as file:
+            file.write(line(5) + line(6))
+        assert steps(run) == [1, 2, 3, 4, 5, 6]
+        assert read_metrics(run)["note"].to_pylist()[-2:] == ["a", "a"]
 
     @pytest.mark.parametrize("length", [0, 10])
     def test_without_a_whole_header_there_is_nothing(self, run: Path, length: int) -> None:
@@ -303,9 +341,9 @@ class TestReplay:
 
     def test_newer_format(self, run: Path) -> None:
         content = journal(run).read_bytes()
-        journal(run).write_bytes(content.replace(b'"version":1', b'"version":9'))
+        journal(run).write_bytes(content.replace(b'"version":2', b'"version":9'))
         for call in (read_metrics, open_logger, open_logger):  # the lock is let go of
-            with pytest.raises(RunError, match=rf"{JOURNAL}` has format 9, but .* up to 1. Update"):
+            with pytest.raises(RunError, match=rf"{JOURNAL}` has format 9, but .* up to 2. Update"):
                 call(run)
 
     def test_one_that_may_not_be_read(self, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,8 +358,9 @@ class TestReplay:
         with pytest.raises(RunError, match=f"{JOURNAL}` could not be read: Permission denied"):
             read_metrics(run)
 
-    def test_of_the_version_that_wrote_it_first(self, tmp_path: Path) -> None:
-        folder = shutil.copytree(GOLDEN / "metrics-journal-v1", tmp_path / "run")
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_of_the_version_that_wrote_it_first(self, tmp_path: Path, version: int) -> None:
+        folder = shutil.copytree(GOLDEN / f"metrics-journal-v{version}", tmp_path / "run")
         before = read_metrics(folder)
         assert before["step"].to_pylist() == [1, 2, -1]
         assert before["rate"].to_pylist() == [0.1, None, float("inf")]

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from zarr.storage import MemoryStore
 
 from qjax.errors import RunError
-from qjax.storage import _files, _manager, _place, list_checkpoints
+from qjax.storage import _arrays, _files, _manager, _place, list_checkpoints
 from qjax.storage._checkpoint import CheckpointInfo, load_checkpoint
 from qjax.storage._manager import CheckpointManager
 from qjax.storage._retention import Retention
@@ -215,7 +215,7 @@ class TestQueue:
         copies = 0
         copy = _manager.copy_to_host
 
-        class Counted(list):  # pyright: ignore[reportMissingTypeArgument]
+        class Counted(_arrays.HostTree):
             def __del__(self) -> None:
                 nonlocal copies
                 copies -= 1
@@ -223,7 +223,7 @@ class TestQueue:
         def counting(tree: Any) -> Any:
             nonlocal copies
             copies += 1
-            return Counted(copy(tree))
+            return Counted(*copy(tree))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_manager, "copy_to_host", counting)
