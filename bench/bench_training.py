@@ -53,8 +53,8 @@ class Workload(NamedTuple):
     epochs: int
 
 
-WORKLOADS = (Workload("quantum-conv", 128, 1, 30), Workload("quantum-first", 32, 2, 60))
-RUNS = 3  # of each side of a pair
+WORKLOADS = (Workload("quantum-conv", 128, 1, 20), Workload("quantum-first", 32, 2, 60))
+RUNS = 5  # of each side of a pair
 
 
 class Clocked:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from itertools import compress
+from itertools import compress, groupby, islice
 from struct import Struct, error
 from typing import Any, BinaryIO, NamedTuple
 
@@ -176,8 +176,30 @@ def _decode(line: bytes) -> Any:
         return None
 
 
+def _pack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A line: how many rows have which columns, and the values of all, one behind the other."""
+    values = [value for row in rows for value in row.values()]
+    form = _form_of(tuple(map(type, values)))
+    numbers = form.numbers.pack(*compress(values, form.are_numbers))
+    return {
+        "rows": [(columns, len(list(run))) for columns, run in groupby(map(list, rows))],
+        "kinds": form.kinds,
+        "numbers": b64encode(numbers).decode(),
+        "texts": [_as_text(value) for value in compress(values, form.are_texts)],
+    }
+
+
+def _unpack(rows: list[Any], kinds: str, numbers: str, texts: list[str]) -> Iterable[Any]:
+    form, packed = _form(kinds), b64decode(numbers, validate=True)
+    kept = {True: list(form.numbers.unpack(packed))[::-1], False: texts[::-1]}
+    values = (kept[is_number].pop() for is_number in form.are_numbers)
+    for columns, count in rows:
+        for _ in range(count):
+            yield dict(zip(columns, islice(values, len(columns)), strict=True))
+
+
 class _Form(NamedTuple):
-    """What the values of a row are."""
+    """What each of some values is."""
 
     kinds: str
     are_numbers: list[bool]
@@ -185,41 +207,11 @@ class _Form(NamedTuple):
     numbers: Struct
 
 
-def _pack(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """A line: which rows have which columns, and their numbers and texts, one behind the other."""
-    runs, numbers, texts = [], [], []
-    for row in rows:
-        values = row.values()
-        form = _form_of(tuple(map(type, values)))
-        numbers.append(form.numbers.pack(*compress(values, form.are_numbers)))
-        texts += map(_as_text, compress(values, form.are_texts))
-        run = [list(row), form.kinds]
-        if runs and runs[-1][:2] == run:
-            runs[-1][2] += 1
-        else:
-            runs.append([*run, 1])
-    return {"runs": runs, "numbers": b64encode(b"".join(numbers)).decode(), "texts": texts}
-
-
-def _unpack(runs: list[Any], numbers: str, texts: list[str]) -> Iterable[dict[str, Any]]:
-    data, texts = memoryview(b64decode(numbers, validate=True)), texts[::-1]
-    for columns, kinds, count in runs:
-        form = _form(kinds).numbers
-        for number in range(count):
-            values = [*form.unpack_from(data, number * form.size)][::-1]
-            yield {
-                name: (texts if kind == TEXT else values).pop()
-                for name, kind in zip(columns, kinds, strict=True)
-            }
-        data = data[count * form.size :]
-
-
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)  # the rows of one checkpoint are like those of the one before
 def _form_of(types: tuple[type, ...]) -> _Form:
     return _form("".join(NUMBERS.get(each, TEXT) for each in types))
 
 
-@lru_cache(maxsize=64)
 def _form(kinds: str) -> _Form:
     are_texts = [kind == TEXT for kind in kinds]
     are_numbers = [not is_text for is_text in are_texts]

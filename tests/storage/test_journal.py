@@ -68,8 +68,8 @@ def crashed(folder: Path) -> Path:
 def line(step: int = 5, **changes: Any) -> bytes:
     """A line of a journal with one row, or what is left of it."""
     packed = base64.b64encode(struct.pack("<qq", 1, step)).decode()
-    runs = [[["epoch", "step", "note"], "qqs", 1]]
-    content = {"runs": runs, "numbers": packed, "texts": ["a"]} | changes
+    rows = [[["epoch", "step", "note"], 1]]
+    content = {"rows": rows, "kinds": "qqs", "numbers": packed, "texts": ["a"]} | changes
     content = {name: each for name, each in content.items() if each is not None}
     return f"{json.dumps(content)}\n".encode()
 
@@ -81,14 +81,15 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"texts": []},
     {"texts": 7},
     {"more": 1},
-    {"runs": 1},
-    {"runs": [[["epoch", "step"], "qqs", 1]]},
-    {"runs": [[["epoch", "step", "note"], "q?!", 1]]},
-    {"runs": [[["epoch", "step", "note"], 3, 1]]},
-    {"runs": [[["epoch", "step", "note"], "qqs", "1"]]},
-    {"runs": [[["epoch", "step"], "qd", 1]]},
-    {"runs": [[["epoch", "note"], "qq", 1]]},
-    {"runs": [7]},
+    {"rows": 1},
+    {"rows": [7]},
+    {"rows": [[["epoch", "note"], 1]]},
+    {"rows": [[["epoch", "step", "note"], "1"]]},
+    {"rows": [[["epoch", "step", "note", "rate"], 1]]},
+    {"kinds": "qq"},
+    {"kinds": "q?!"},
+    {"kinds": "sqq"},
+    {"kinds": 3},
 )
 
 
