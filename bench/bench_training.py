@@ -1,12 +1,15 @@
 """What logging every step and saving every ten costs a training loop, on Fashion-MNIST.
 
-Two models: the one that reaches most there, and a small one whose steps are a few milliseconds.
+Two models: the one that reaches most there, and a small one whose steps are a millisecond or two.
 
-The same steps run with metrics and checkpoints and without both. The speed of a shared machine
-drifts by more than what is looked for, so each side of a pair is the sum of several short runs that
-alternate with those of the other side. Each call of `write` and `save` in the training thread is
-timed on its own. Ends with 1 if an aim is missed. Writes
-`bench/results/training.md` and `training.json`; with --toy, on random images, it does neither.
+The speed of a shared machine drifts by more than what is looked for, within seconds. So a run has
+epochs with and without, one after the other, and each side of a pair is the sum of several. An
+epoch with begins with a save, so that what the background does falls into it, and its rows are
+logged. The others are as those of a run that has neither a sink nor a store: the loop makes its
+rows in any case, and only the calls are left out. Opening and closing, once in a run, are told
+apart. Each call of `write` and `save` in the training thread is timed on its own. Ends with 1 if an
+aim is missed. Writes `bench/results/training.md` and `training.json`; with --toy, on random images,
+it does neither.
 """
 
 import json
@@ -15,8 +18,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +48,7 @@ class Workload(NamedTuple):
         model: its name in `qjax.nn.models`.
         batch: images per step.
         pool: side of the blocks of pixels that are averaged.
-        epochs: of ten steps, in a run.
+        epochs: of ten steps, on each side of a pair.
     """
 
     model: str
@@ -53,40 +57,54 @@ class Workload(NamedTuple):
     epochs: int
 
 
-WORKLOADS = (Workload("quantum-conv", 128, 1, 20), Workload("quantum-first", 32, 2, 60))
-RUNS = 5  # of each side of a pair
+WORKLOADS = (Workload("quantum-conv", 128, 1, 50), Workload("quantum-first", 32, 2, 200))
 
 
-class Clocked:
-    """Passes calls on and adds up the time in some of them."""
-
-    def __init__(self, target: Any, *names: str) -> None:
-        self.seconds = 0.0
-        self._target = target
-        for name in names:
-            setattr(self, name, self._clocked(getattr(target, name)))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._target, name)
-
-    def _clocked(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            begin = time.perf_counter()
-            try:
-                return function(*arguments, **options)
-            finally:
-                self.seconds += time.perf_counter() - begin
-
-        return call
-
-
-class Turn(NamedTuple):
-    """Runs, in seconds: all of it, of that in `write` and in `save`; of processor time, all."""
+class Clocks(NamedTuple):
+    """Seconds of all, of the calls of `write`, of those of `save`, and of processor time."""
 
     wall: float
     in_log: float
     in_save: float
     processor: float
+
+
+class EveryOther:
+    """A sink, a store and a callback for epochs by turns with and without; takes the time.
+
+    The clocks are read when an epoch has ended, after its rows and before its save.
+    """
+
+    def __init__(self, metrics: AsyncMetricsLogger, checkpoints: CheckpointManager) -> None:
+        self._metrics, self._checkpoints = metrics, checkpoints
+        self._in_log = self._in_save = 0.0
+        self.readings: list[Clocks] = []
+        self.truncate = metrics.truncate
+        self.steps, self.wait = checkpoints.steps, checkpoints.wait
+        self.restore, self.remove_after = checkpoints.restore, checkpoints.remove_after
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Logs the rows of the epochs after those that are saved."""
+        if row["epoch"] % 2:
+            begin = time.perf_counter()
+            self._metrics.write(row)
+            self._in_log += time.perf_counter() - begin
+
+    def is_due(self, epoch: int) -> bool:
+        """Saves every other epoch."""
+        return epoch % 2 == 0
+
+    def save(self, *arguments: Any, **options: Any) -> None:
+        """Saves."""
+        begin = time.perf_counter()
+        self._checkpoints.save(*arguments, **options)
+        self._in_save += time.perf_counter() - begin
+
+    def on_epoch_end(self, result: Any, state: Any) -> bool:
+        """Reads the clocks."""
+        processor = time.process_time()
+        self.readings.append(Clocks(time.perf_counter(), self._in_log, self._in_save, processor))
+        return False
 
 
 def load_images(work: Workload, *, is_toy: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -108,61 +126,53 @@ def make_learner(work: Workload, features: int) -> Learner:
     return learner
 
 
-def train(learner: Learner, data: Any, epochs: int, **more: Any) -> float:
-    """Seconds of a run."""
+def train(learner: Learner, data: Any, epochs: int, folder: str) -> tuple[list[Clocks], float]:
+    """Clocks of each epoch but the first, and milliseconds to open and close."""
     model = learner.model(learner.start())
-    batch = len(data[0]) // EVERY
-    trainer = AsyncQuantumTrainer(model, optax.adam(0.01), epochs=epochs, batch_size=batch, **more)
-    trainer.learner = learner
-    begin = time.perf_counter()
-    trainer.fit(data)
-    return time.perf_counter() - begin
-
-
-def bare(learner: Learner, data: Any, epochs: int) -> Turn:
-    """A run that writes nothing."""
-    processor = time.process_time()
-    wall = train(learner, data, epochs)
-    return Turn(wall, 0.0, 0.0, time.process_time() - processor)
-
-
-def recorded(learner: Learner, data: Any, epochs: int, folder: str) -> Turn:
-    """A run that logs every step and saves every epoch; opening and closing are in its time."""
     run_dir = tempfile.mkdtemp(dir=folder)
-    begin, processor = time.perf_counter(), time.process_time()
+    begin = time.perf_counter()
     with (
         AsyncMetricsLogger(run_dir) as metrics,
-        CheckpointManager(
-            f"{run_dir}/checkpoints", every_epochs=1, before_commit=metrics.sync
-        ) as checkpoints,
+        CheckpointManager(f"{run_dir}/checkpoints", before_commit=metrics.sync) as checkpoints,
     ):
-        sink, store = Clocked(metrics, "write"), Clocked(checkpoints, "save")
-        train(learner, data, epochs, metrics=sink, checkpoints=store)
-    wall, processor = time.perf_counter() - begin, time.process_time() - processor
-    steps = epochs * EVERY
-    assert read_metrics(run_dir).num_rows == steps + epochs
-    assert inspect_checkpoints(f"{run_dir}/checkpoints")[-1].step == steps
-    return Turn(wall, sink.seconds, store.seconds, processor)
+        by_turns = EveryOther(metrics, checkpoints)
+        trainer = AsyncQuantumTrainer(
+            model,
+            optax.adam(0.01),
+            epochs=epochs,
+            batch_size=len(data[0]) // EVERY,
+            metrics=by_turns,
+            checkpoints=by_turns,
+            callbacks=[by_turns],
+        )
+        trainer.learner = learner
+        opened = time.perf_counter()
+        trainer.fit(data)
+        done = time.perf_counter()
+    outside = opened - begin + time.perf_counter() - done
+    assert read_metrics(run_dir).num_rows == (epochs + 1) // 2 * (EVERY + 1)
+    assert inspect_checkpoints(f"{run_dir}/checkpoints")[-1].step == epochs * EVERY
+    readings = by_turns.readings
+    spans = [
+        Clocks(*(end - begin for begin, end in zip(*both, strict=True)))
+        for both in pairwise(readings)
+    ]
+    return spans, 1e3 * outside
 
 
 def take_turns(work: Workload, pairs: int, *, is_toy: bool) -> dict[str, Any]:
-    """Runs both kinds by turns."""
+    """Runs both kinds of epochs by turns."""
     data, epochs = load_images(work, is_toy=is_toy), work.epochs
     learner = make_learner(work, data[0].shape[1])
     rounds = []
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-training-") as folder:
-        bare(learner, data, 1)
-        for _ in range(pairs):
-            runs: dict[str, list[Turn]] = {"with": [], "without": []}
-            for number in range(RUNS):
-                for kind in sorted(runs, reverse=number % 2 == 0):
-                    runs[kind].append(
-                        recorded(learner, data, epochs, folder)
-                        if kind == "with"
-                        else bare(learner, data, epochs)
-                    )
-            rounds.append({kind: add(turns) for kind, turns in runs.items()})
-    steps = RUNS * epochs * EVERY
+        train(learner, data, 3, folder)
+        # The first epoch is not counted, and one at each end has no other beside it.
+        spans, outside = train(learner, data, 2 * epochs * pairs + 2, folder)
+    for first in range(1, 2 * epochs * pairs, 2 * epochs):
+        some = spans[first : first + 2 * epochs]
+        rounds.append({"with": add(some[::2]), "without": add(some[1::2])})
+    steps = epochs * EVERY
     results = summarise(rounds)
     return {
         "model": work.model,
@@ -172,16 +182,17 @@ def take_turns(work: Workload, pairs: int, *, is_toy: bool) -> dict[str, Any]:
         "pairs": pairs,
         **results,
         "step_ms": 1e3 * statistics.median(r["without"].wall for r in rounds) / steps,
-        "rounds": [{kind: turn._asdict() for kind, turn in r.items()} for r in rounds],
+        "open_and_close_ms": outside,
+        "rounds": [{kind: span._asdict() for kind, span in r.items()} for r in rounds],
     }
 
 
-def add(turns: list[Turn]) -> Turn:
+def add(spans: list[Clocks]) -> Clocks:
     """All of them as one."""
-    return Turn(*map(sum, zip(*turns, strict=True)))
+    return Clocks(*map(sum, zip(*spans, strict=True)))
 
 
-def summarise(rounds: list[dict[str, Turn]]) -> dict[str, Any]:
+def summarise(rounds: list[dict[str, Clocks]]) -> dict[str, Any]:
     """Medians, and the range of each."""
     values = {
         "log_share": [r["with"].in_log / r["with"].wall for r in rounds],
@@ -197,8 +208,8 @@ def summarise(rounds: list[dict[str, Turn]]) -> dict[str, Any]:
 def table(results: Mapping[str, Any]) -> str:
     """Markdown: one line per number."""
     rows = (
-        ("time in `write`, % of the run", "log_share", 100.0, 3, ""),
-        ("time in `save`, % of the run", "save_share", 100.0, 3, ""),
+        ("time in `write`, % of the time", "log_share", 100.0, 3, ""),
+        ("time in `save`, % of the time", "save_share", 100.0, 3, ""),
         ("both, %", "share", 100.0, 3, f"{100 * AIMS['share']:.0f}"),
         ("wall time with / without", "wall_ratio", 1.0, 3, str(AIMS["wall_ratio"])),
         ("processor time with / without", "processor_ratio", 1.0, 3, ""),
@@ -216,8 +227,8 @@ def sentence(results: Mapping[str, Any]) -> str:
     return (
         f"{results['features']} features in batches of {results['batch']}, "
         f"{results['step_ms']:.2f} ms a step without; logging every step and saving every {EVERY}; "
-        f"{results['pairs']} pairs of {results['steps']} steps, each side in {RUNS} runs that "
-        "alternate, with opening and closing of what they write."
+        f"{results['pairs']} pairs of {results['steps']} steps, in epochs of {EVERY} by turns. "
+        f"Opening and closing of what is written: {results['open_and_close_ms']:.0f} ms in a run."
     )
 
 
@@ -236,7 +247,7 @@ def main() -> int:
     """Prints the tables; returns 1 if an aim is missed."""
     options = arguments(__doc__ or "")
     pairs = 2 if options.toy else 9
-    works = [w._replace(batch=8, epochs=2) for w in WORKLOADS] if options.toy else WORKLOADS
+    works = [w._replace(batch=8, epochs=3) for w in WORKLOADS] if options.toy else WORKLOADS
     results = [take_turns(work, pairs, is_toy=options.toy) for work in works]
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     about = f"{machine()}, load averages {load} at the end"
