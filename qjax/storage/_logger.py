@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from qjax._checks import check_positive_int
 from qjax.errors import RunError
+from qjax.storage._background import let_others_run
 from qjax.storage._buffer import AsyncBuffer
 from qjax.storage._closing import Closing
 from qjax.storage._hardware import HardwareMeter
@@ -148,6 +149,7 @@ class AsyncMetricsWriter:
         self.raise_error()
 
     def _work(self) -> None:
+        let_others_run()
         due = time.monotonic() + self._flush_seconds
         while not self._stop.is_set():
             self._buffer.wait(max(0.0, due - time.monotonic()))

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from qjax._checks import check_choice, check_positive_int
 from qjax.errors import RunError
 from qjax.storage._arrays import Compression, HostTree, check_compression, copy_to_host
+from qjax.storage._background import let_others_run
 from qjax.storage._checkpoint import (
     CheckpointInfo,
     Mode,
@@ -280,6 +281,7 @@ class CheckpointManager(Closing):
         self._changed.notify_all()
 
     def _work(self) -> None:
+        let_others_run()
         while self._write_next():
             pass
 

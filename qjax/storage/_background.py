@@ -1,0 +1,20 @@
+"""Threads that write while others compute."""
+
+import os
+from contextlib import suppress
+
+__all__ = ["let_others_run"]
+
+
+def let_others_run() -> None:
+    """Makes the calling thread wait for a core that is free, or for its turn, when it wakes.
+
+    By default a thread that was waiting for the disk takes the core of one that computes, and the
+    others of a parallel kernel wait for that. Under `SCHED_BATCH` it does not. It keeps its fair
+    share of the cores, which a lower priority would not: with Python's lock in hand, such a thread
+    could stop the ones that it makes room for. Systems that have no such policy, or refuse it,
+    schedule as ever. Source: sched(7) of Linux.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
