@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--sizes", default="", help="comma-separated n, nxBATCH, nxBATCHxLAYERS")
     compare.add_argument("--toy", action="store_true", help="seconds, to see that it works")
     compare.add_argument("--rounds", type=int, help="turns of every worker")
+    compare.add_argument("--starts", type=int, help="processes that a first step is timed in")
     compare.add_argument("--limit", type=float, help="seconds for a first step")
     compare.add_argument("--output", type=Path, help="markdown file; JSON is written beside it")
     return parser
@@ -65,7 +66,7 @@ def _split(text: str) -> list[str]:
 
 def _limits(options: argparse.Namespace) -> Limits:
     start = TOY if options.toy else Limits()
-    changes = {"rounds": options.rounds, "first": options.limit}
+    changes = {"rounds": options.rounds, "first": options.limit, "starts": options.starts}
     given = {name: value for name, value in changes.items() if value is not None}
     return Limits(**{**asdict(start), **given})
 

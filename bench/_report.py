@@ -30,7 +30,7 @@ COLUMNS = (
 LEGEND = """\
 - **compile**: tracing, lowering and compiling, where the library has that step.
 - **first step**: from gates and numbers to the first result in a fresh process, imports excluded,
-  compiling included.
+  compiling included; the median of several processes, which take turns, if `--starts` says so.
 - **steady**: median of later calls, over rounds in which the peers take turns.
 - **/ qjax**: the peer's time over qjax's; above 1, qjax is faster.
 - **peak**: resident memory at its highest up to the end of the first step, less that of the idle

@@ -54,6 +54,16 @@ class TestQjaxAgainstTheOracle:
         assert 0 < row["first"]["compile_s"] < row["first"]["first_s"]
         assert 0 < row["steady_s"] < row["first"]["first_s"]
 
+    def test_first_steps_of_several_processes(self, tmp_path: Path) -> None:
+        output = tmp_path / "toy.md"
+        options = ("--toy", "--peers", "qjax", "--workloads", "w1-grad", "--starts", "3")
+        assert main(["compare", *options, "--output", str(output)]) == 0
+        data = json.loads(output.with_suffix(".json").read_text())
+        row = next(row for row in data["cells"][0]["rows"] if row["peer"] == "qjax")
+        times = sorted(each["first_s"] for each in row["starts"])
+        assert len(set(times)) == 3
+        assert row["first"]["first_s"] == times[1]
+
     def test_report(self, tmp_path: Path) -> None:
         output = tmp_path / "new" / "toy.md"
         command = ["compare", "--toy", "--peers", "qjax", "--workloads", "state-forward"]
