@@ -195,6 +195,8 @@ def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -
     if batched:
         table = jnp.einsum("...tb,ta,tc->...acb", angles, first, second, precision="highest")
         return table.reshape((*table.shape[:-3], -1, table.shape[-1]))
+    if left.shape[1] == 1:
+        return _matmul(angles, left * right)[..., None]
     weighted = (angles[..., None] * first).swapaxes(-1, -2)
     table = jnp.matmul(weighted, second, precision="highest")
     return table.reshape((*table.shape[:-2], -1, 1))

@@ -247,22 +247,25 @@ def _is_slow_to_cut(rows: Rows, plan: Plan) -> bool:
     XLA compiles a kernel for each slice on a CPU, some 25 ms of its time, but calls its library for
     a product. That takes longer to run, which is not seen beside passes over a large state.
     """
-    first = rows[0][0]
-    is_plain = len(rows[0]) == 1 and not first.sample and plan.task.device == "cpu"
-    few = 1 < len(rows) <= MOST_ROWS // first.size
+    first, repeats = rows[0][0], len(rows[0])
+    is_plain = not first.sample and plan.task.device == "cpu"
+    few = 1 < len(rows) <= MOST_ROWS // (first.size if repeats == 1 else repeats)
     return is_plain and few and prod(plan.dims) >= LARGE_STATE
 
 
 def _take_by_product(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:
-    """As `_take`, one matrix of (matrices, K, K) as the product of all with rows of a unit."""
+    """As `_take`, from (matrices, K, K) by a product of all with rows of a unit."""
     assert not sample
-    size = rows[0][0].size
-    chosen = np.eye(len(rows) * size)[i * size : (i + 1) * size]
+    size, repeats = rows[0][0].size, len(rows[0])
+    count = size if repeats == 1 else repeats  # rows of one matrix, or one row for each matrix
+    chosen = np.eye(len(rows) * count)[i * count : (i + 1) * count]
+    shape = (size, size) if repeats == 1 else (repeats, size, size)
 
     def part(array: Any) -> Any:
         if array is None or isinstance(array, np.ndarray):
             return array
-        return _matmul(jnp.asarray(chosen, array.dtype), array.reshape(-1, size))
+        flat = array.reshape(len(rows) * count, -1)
+        return _matmul(jnp.asarray(chosen, array.dtype), flat).reshape(shape)
 
     return Pair(part(whole.real), part(whole.imag))
 
