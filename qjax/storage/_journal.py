@@ -147,12 +147,14 @@ def read_journal(folder: Folder, base: Base, columns: MetricColumns) -> list[dic
     lines = iter(content.split(b"\n")[:-1])  # what is behind the last line break is no line
     header = _decode(next(lines, b""))
     version = header.get("version") if isinstance(header, dict) else None
-    if isinstance(version, int) and version > VERSION:
+    if not isinstance(version, int):
+        return []
+    if version > VERSION:
         raise RunError(
             f"Metrics journal `{path}` has format {version}, but this qjax reads up to {VERSION}. "
             "Update qjax."
         )
-    is_fresh = version is not None and {**header, "version": VERSION} == _header(base)
+    is_fresh = {**header, "version": VERSION} == _header(base)
     return list(_rows(lines, columns)) if is_fresh else []
 
 
