@@ -54,10 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--sizes", default="", help="comma-separated n, nxBATCH, nxBATCHxLAYERS")
     compare.add_argument("--toy", action="store_true", help="seconds, to see that it works")
     compare.add_argument("--rounds", type=int, help="turns of every worker")
-    compare.add_argument("--starts", type=int, help="processes that a first step is timed in")
+    compare.add_argument("--starts", type=_positive, help="processes that a first step is timed in")
     compare.add_argument("--limit", type=float, help="seconds for a first step")
     compare.add_argument("--output", type=Path, help="markdown file; JSON is written beside it")
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but is {number}")
+    return number
 
 
 def _split(text: str) -> list[str]:

@@ -51,7 +51,8 @@ class Row:
     """One peer at one cell.
 
     Its status is "ok", "reference", "unsupported", "not installed", "failed" or "MISMATCH". Of
-    several first steps, all are in `starts`, and the one of median time is `first`.
+    several first steps, all are in `starts`, and the one of median time is `first`, of two in the
+    middle the faster one.
     """
 
     peer: str
@@ -163,6 +164,7 @@ def _start_again(
         for name in list(workers):
             peer, environment = peers[name]
             assert environment.python is not None  # or it would not be among the workers
+            time.sleep(PAUSE)
             again = start(peer, environment.python)
             try:
                 again.hello()

@@ -4,12 +4,13 @@ Two models: the one that reaches most there, and a small one whose steps are a m
 
 The speed of a shared machine drifts by more than what is looked for, within seconds. So a run has
 epochs with and without, one after the other, and each side of a pair is the sum of several. An
-epoch with begins with a save, so that what the background does falls into it, and its rows are
-logged. The others are as those of a run that has neither a sink nor a store: the loop makes its
-rows in any case, and only the calls are left out. Opening and closing, once in a run, are told
-apart. Each call of `write` and `save` in the training thread is timed on its own. Ends with 1 if an
-aim is missed. Writes `bench/results/training.md` and `training.json`; with --toy, on random images,
-it does neither.
+epoch with begins with a save, so that the background writes meanwhile, and its rows are logged. The
+others are as those of a run that has neither a sink nor a store: the loop makes its rows in any
+case, and only the calls are left out. How much of the background's time falls into epochs without
+all the same, that of the commits every five seconds with it, is told, and so are saves that were
+replaced by later ones. Opening and closing, once in a run, are told apart. Each call of `write` and
+`save` in the training thread is timed on its own. Ends with 1 if an aim is missed. Writes
+`bench/results/training.md` and `training.json`; with --toy, on random images, it does neither.
 """
 
 import json
@@ -126,14 +127,35 @@ def make_learner(work: Workload, features: int) -> Learner:
     return learner
 
 
-def train(learner: Learner, data: Any, epochs: int, folder: str) -> tuple[list[Clocks], float]:
-    """Clocks of each epoch but the first, and milliseconds to open and close."""
+class Trained(NamedTuple):
+    """A run.
+
+    Attributes:
+        spans: clocks of each epoch but the first.
+        open_and_close_ms: what that takes.
+        astray: share of the background's time in epochs without.
+        replaced: saves that were not written.
+    """
+
+    spans: list[Clocks]
+    open_and_close_ms: float
+    astray: float
+    replaced: int
+
+
+def train(learner: Learner, data: Any, epochs: int, folder: str) -> Trained:
+    """Trains with the first epoch, which is not counted, and with every other one recorded."""
+    busy: list[tuple[float, float]] = []
     model = learner.model(learner.start())
     run_dir = tempfile.mkdtemp(dir=folder)
     begin = time.perf_counter()
     with (
-        AsyncMetricsLogger(run_dir) as metrics,
-        CheckpointManager(f"{run_dir}/checkpoints", before_commit=metrics.sync) as checkpoints,
+        AsyncMetricsLogger(run_dir, observe=lambda *span: busy.append(span)) as metrics,
+        CheckpointManager(
+            f"{run_dir}/checkpoints",
+            before_commit=metrics.sync,
+            observe=lambda *span: busy.append(span),
+        ) as checkpoints,
     ):
         by_turns = EveryOther(metrics, checkpoints)
         trainer = AsyncQuantumTrainer(
@@ -157,7 +179,20 @@ def train(learner: Learner, data: Any, epochs: int, folder: str) -> tuple[list[C
         Clocks(*(end - begin for begin, end in zip(*both, strict=True)))
         for both in pairwise(readings)
     ]
-    return spans, 1e3 * outside
+    ends = [reading.wall for reading in readings]
+    return Trained(spans, 1e3 * outside, share_astray(busy, ends), checkpoints.replaced)
+
+
+def share_astray(busy: list[tuple[float, float]], ends: list[float]) -> float:
+    """Share of the time of some spans that falls into epochs without, of those between `ends`."""
+    without = list(pairwise(ends))[::2]
+    inside = [clip(span, ends[0], ends[-1]) for span in busy]
+    return sum(clip(s, *epoch) for s in busy for epoch in without) / sum(inside)
+
+
+def clip(span: tuple[float, float], begin: float, end: float) -> float:
+    """How much of a span is between two times."""
+    return max(0.0, min(span[1], end) - max(span[0], begin))
 
 
 def take_turns(work: Workload, pairs: int, *, is_toy: bool) -> dict[str, Any]:
@@ -168,9 +203,9 @@ def take_turns(work: Workload, pairs: int, *, is_toy: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".bench-training-") as folder:
         train(learner, data, 3, folder)
         # The first epoch is not counted, and one at each end has no other beside it.
-        spans, outside = train(learner, data, 2 * epochs * pairs + 2, folder)
+        run = train(learner, data, 2 * epochs * pairs + 2, folder)
     for first in range(1, 2 * epochs * pairs, 2 * epochs):
-        some = spans[first : first + 2 * epochs]
+        some = run.spans[first : first + 2 * epochs]
         rounds.append({"with": add(some[::2]), "without": add(some[1::2])})
     steps = epochs * EVERY
     results = summarise(rounds)
@@ -182,7 +217,9 @@ def take_turns(work: Workload, pairs: int, *, is_toy: bool) -> dict[str, Any]:
         "pairs": pairs,
         **results,
         "step_ms": 1e3 * statistics.median(r["without"].wall for r in rounds) / steps,
-        "open_and_close_ms": outside,
+        "open_and_close_ms": run.open_and_close_ms,
+        "astray": run.astray,
+        "replaced": run.replaced,
         "rounds": [{kind: span._asdict() for kind, span in r.items()} for r in rounds],
     }
 
@@ -228,7 +265,9 @@ def sentence(results: Mapping[str, Any]) -> str:
         f"{results['features']} features in batches of {results['batch']}, "
         f"{results['step_ms']:.2f} ms a step without; logging every step and saving every {EVERY}; "
         f"{results['pairs']} pairs of {results['steps']} steps, in epochs of {EVERY} by turns. "
-        f"Opening and closing of what is written: {results['open_and_close_ms']:.0f} ms in a run."
+        f"Opening and closing of what is written: {results['open_and_close_ms']:.0f} ms in a run. "
+        f"{100 * results['astray']:.1f} % of the background's time fell into epochs without; "
+        f"{results['replaced']} saves were replaced by later ones."
     )
 
 

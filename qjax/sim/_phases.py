@@ -191,12 +191,12 @@ def _matmul(a: Array, b: Any) -> Array:
 
 def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -> Array:
     """sum_t angles_t left_t right_t: (..., terms[, batch]) to (..., entries, batch or 1)."""
+    if not batched and left.shape[1] == 1:
+        return _matmul(angles, left * right)[..., None]
     first, second = (jnp.asarray(a, angles.dtype) for a in (left, right))
     if batched:
         table = jnp.einsum("...tb,ta,tc->...acb", angles, first, second, precision="highest")
         return table.reshape((*table.shape[:-3], -1, table.shape[-1]))
-    if left.shape[1] == 1:
-        return _matmul(angles, left * right)[..., None]
     weighted = (angles[..., None] * first).swapaxes(-1, -2)
     table = jnp.matmul(weighted, second, precision="highest")
     return table.reshape((*table.shape[:-2], -1, 1))

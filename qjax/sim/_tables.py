@@ -249,15 +249,20 @@ def _is_slow_to_cut(rows: Rows, plan: Plan) -> bool:
     """
     first, repeats = rows[0][0], len(rows[0])
     is_plain = not first.sample and plan.task.device == "cpu"
-    few = 1 < len(rows) <= MOST_ROWS // (first.size if repeats == 1 else repeats)
+    few = 1 < len(rows) <= MOST_ROWS // _rows_each(first.size, repeats)
     return is_plain and few and prod(plan.dims) >= LARGE_STATE
+
+
+def _rows_each(size: int, repeats: int) -> int:
+    """As how many rows the matrices of one block are taken; those of a loop as long ones."""
+    return size if repeats == 1 else min(size, repeats)
 
 
 def _take_by_product(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:
     """As `_take`, from (matrices, K, K) by a product of all with rows of a unit."""
     assert not sample
     size, repeats = rows[0][0].size, len(rows[0])
-    count = size if repeats == 1 else repeats  # rows of one matrix, or one row for each matrix
+    count = _rows_each(size, repeats)
     chosen = np.eye(len(rows) * count)[i * count : (i + 1) * count]
     shape = (size, size) if repeats == 1 else (repeats, size, size)
 

@@ -130,7 +130,7 @@ def copy_to_host(tree: Any) -> HostTree:
     """
     leaves, structure = jax.tree.flatten(tree)
     words = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
-    if jax.default_backend() != "cpu":
+    if any(isinstance(word, jax.Array) for word in words) and jax.default_backend() != "cpu":
         _begin_copies(words)  # or they would wait for each other
     data = [_on_host(word) for word in words]
     about = [
@@ -199,6 +199,12 @@ def _lay_out(
     sizes: tuple[int, ...],
 ) -> Layout:
     """Decides where leaves of so many bytes go: the small ones one behind the other."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RunError(
+            f"Argument `tree` must have leaves of different names, but several are `{twice}`. Give "
+            "the children of that node keys of their own."
+        )
     records, small, large, filled = [], [], {}, 0
     for number, (name, shape, dtype) in enumerate(zip(names, shapes, dtypes, strict=True)):
         if not _is_key_dtype(dtype) and _storage_dtype(dtype) is None:

@@ -30,6 +30,7 @@ FORMAT = "qjax-metrics-journal"
 VERSION = 2  # in 1 a line was a list of rows
 NUMBERS = {float: "d", int: "q"}  # as `struct` calls them
 TEXT = "s"  # a string or a time
+MOST_REMEMBERED = 4096  # values of a line whose form is kept for the next one
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -174,14 +175,15 @@ def _rows(lines: Iterable[bytes], columns: MetricColumns) -> Iterable[dict[str, 
 def _decode(line: bytes) -> Any:
     try:
         return json.loads(line.decode())
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter if it is nested as no line of ours is
         return None
 
 
 def _pack(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A line: how many rows have which columns, and the values of all, one behind the other."""
     values = [value for row in rows for value in row.values()]
-    form = _form_of(tuple(map(type, values)))
+    types = tuple(map(type, values))
+    form = _form_of(types) if len(types) <= MOST_REMEMBERED else _form_of.__wrapped__(types)
     numbers = form.numbers.pack(*compress(values, form.are_numbers))
     return {
         "rows": [(columns, len(list(run))) for columns, run in groupby(map(list, rows))],

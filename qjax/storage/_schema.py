@@ -287,9 +287,17 @@ def _free_kind_of(item: pa.Field) -> _Kind:
 
 
 def _free_kind(name: Any, value: Any) -> _Kind:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not _is_unicode(name):
         raise RunError(f"Argument `row` must have names for columns, but has {name!r}.")
     return _TEXT if isinstance(value, str) else _NUMBER
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
 
 
 def _check_value(name: str, value: Any, kind: _Kind) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 from qjax.storage import AsyncMetricsLogger, CheckpointManager, read_metrics
+from qjax.storage._background import let_others_run
 from tests.storage.test_buffer import wait_for
 
 
 def policies() -> dict[str, int]:
     """The policy of each thread of this process."""
     threads = [thread for thread in threading.enumerate() if thread.native_id is not None]
-    return {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in threads}
+    found = {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in threads}
+    return {name: policy & ~os.SCHED_RESET_ON_FORK for name, policy in found.items()}
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
@@ -27,6 +29,20 @@ class TestPolicy:
             for name in ("qjax-metrics", "qjax-checkpoints"):
                 wait_for(lambda name=name: policies()[name] == os.SCHED_BATCH)
             assert os.sched_getscheduler(0) == before
+
+    def test_threads_that_they_start_have_the_usual_one(self) -> None:
+        found = []
+
+        def start() -> None:
+            let_others_run()
+            inner = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
+            inner.start()
+            inner.join()
+
+        outer = threading.Thread(target=start)
+        outer.start()
+        outer.join()
+        assert found == [os.sched_getscheduler(0)]
 
     def test_one_that_is_refused_does_no_harm(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -249,6 +251,32 @@ class TestRoundTrip:
         with pytest.raises(RunError, match=r"has dtype datetime64"):
             save_checkpoint(tmp_path, 1, {"a": np.datetime64("2026-01-01")})
         assert os.listdir(tmp_path) == []
+
+    def test_refuses_leaves_of_one_name(self, tmp_path: Path) -> None:
+        """They would be read back as one."""
+
+        @jax.tree_util.register_pytree_with_keys_class
+        class Twins:
+            def tree_flatten_with_keys(self) -> Any:
+                key = jax.tree_util.GetAttrKey("a")
+                return [(key, np.zeros(1)), (key, np.ones(1))], None
+
+            @classmethod
+            def tree_unflatten(cls, _: Any, children: Any) -> Any:
+                return children
+
+        with pytest.raises(RunError, match=r"different names, but several are `\.a`. Give the chi"):
+            save_checkpoint(tmp_path, 1, Twins())
+
+    def test_numpy_arrays_start_no_backend(self, tmp_path: Path) -> None:
+        code = (
+            "import sys, numpy as np\n"
+            "from qjax.storage import load_checkpoint, save_checkpoint\n"
+            "save_checkpoint(sys.argv[1], 1, {'a': np.arange(3)})\n"
+            "assert load_checkpoint(sys.argv[1]).tree[\"['a']\"].tolist() == [0, 1, 2]\n"
+        )
+        environment = {**os.environ, "JAX_PLATFORMS": "nowhere"}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env=environment)
 
     def test_empty_tree(self, tmp_path: Path) -> None:
         save_checkpoint(tmp_path, 1, {"a": None})

@@ -86,6 +86,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
     {"rows": [[["epoch", "note"], 1]]},
     {"rows": [[["epoch", "step", "note"], "1"]]},
     {"rows": [[["epoch", "step", "note", "rate"], 1]]},
+    {"rows": [[["epoch", "step", "\ud800"], 1]]},
     {"kinds": "qq"},
     {"kinds": "q?!"},
     {"kinds": "sqq"},
@@ -317,6 +318,8 @@ class TestReplay:
             b'[{"epoch":1,"step":5,"timestamp":3}]\n[{"epoch":1,"step":6}]\n',
             b'[{"epoch":1}]\n[{"epoch":1,"step":6}]\n',
             *(line(**change) + line(6) for change in CHANGES),
+            b"[" * 200_000 + b"\n" + line(6),
+            b'{"rows":' * 50_000 + b"\n" + line(6),
         ],
     )
     def test_from_a_torn_line_on_nothing_is_read(self, run: Path, tail: bytes) -> None:
@@ -332,6 +335,19 @@ class TestReplay:
             file.write(line(5) + line(6))
         assert steps(run) == [1, 2, 3, 4, 5, 6]
         assert read_metrics(run)["note"].to_pylist()[-2:] == ["a", "a"]
+
+    @pytest.mark.parametrize("header", [b"[" * 200_000, b"7", b'{"version":"2"}', b"{}"])
+    def test_with_another_first_line_there_is_nothing(self, run: Path, header: bytes) -> None:
+        journal(run).write_bytes(header + b"\n" + line(5))
+        assert steps(run) == [1, 2]
+
+    def test_many_rows_in_one_line(self, tmp_path: Path) -> None:
+        with open_logger(tmp_path / "run") as metrics:
+            for step in range(1, 2_001):
+                metrics.log(row(step))
+            metrics.sync()
+            killed = crashed(tmp_path / "run")
+        assert steps(killed) == list(range(1, 2_001))
 
     @pytest.mark.parametrize("length", [0, 10])
     def test_without_a_whole_header_there_is_nothing(self, run: Path, length: int) -> None:
