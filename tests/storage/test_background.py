@@ -15,8 +15,7 @@ from tests.storage.test_buffer import wait_for
 def policies() -> dict[str, int]:
     """The policy of each thread of this process."""
     threads = [thread for thread in threading.enumerate() if thread.native_id is not None]
-    found = {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in threads}
-    return {name: policy & ~os.SCHED_RESET_ON_FORK for name, policy in found.items()}
+    return {thread.name: os.sched_getscheduler(thread.native_id or 0) for thread in threads}
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a policy of Linux")
@@ -30,19 +29,18 @@ class TestPolicy:
                 wait_for(lambda name=name: policies()[name] == os.SCHED_BATCH)
             assert os.sched_getscheduler(0) == before
 
-    def test_threads_that_they_start_have_the_usual_one(self) -> None:
+    def test_one_of_the_whole_process_stays(self) -> None:
         found = []
 
-        def start() -> None:
+        def choose() -> None:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
             let_others_run()
-            inner = threading.Thread(target=lambda: found.append(os.sched_getscheduler(0)))
-            inner.start()
-            inner.join()
+            found.append(os.sched_getscheduler(0))
 
-        outer = threading.Thread(target=start)
-        outer.start()
-        outer.join()
-        assert found == [os.sched_getscheduler(0)]
+        thread = threading.Thread(target=choose)
+        thread.start()
+        thread.join()
+        assert found == [os.SCHED_IDLE]
 
     def test_one_that_is_refused_does_no_harm(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -263,7 +263,7 @@ class TestRoundTrip:
 
             @classmethod
             def tree_unflatten(cls, _: Any, children: Any) -> Any:
-                return children
+                return cls()
 
         with pytest.raises(RunError, match=r"different names, but several are `\.a`. Give the chi"):
             save_checkpoint(tmp_path, 1, Twins())
