@@ -15,7 +15,8 @@ from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import compress, groupby, islice
-from struct import Struct, error
+from struct import Struct
+from struct import error as StructError
 from typing import Any, BinaryIO, NamedTuple
 
 from qjax.errors import RunError
@@ -168,7 +169,7 @@ def _rows(lines: Iterable[bytes], columns: MetricColumns) -> Iterable[dict[str, 
                     row["timestamp"] = datetime.fromisoformat(row["timestamp"])
                 columns.check(row)
                 yield row
-        except (RunError, TypeError, ValueError, LookupError, AttributeError, error):
+        except (RunError, TypeError, ValueError, LookupError, AttributeError, StructError):
             return
 
 
