@@ -10,6 +10,7 @@ from jax import lax
 
 from qjax._typing import Array
 from qjax.sim._bits import look_up
+from qjax.sim._chains import Vectors, chain_vectors
 from qjax.sim._kernels import Unit, dense_matrix, move_axes, multiply, turn
 from qjax.sim._layout import COMPONENT, Order, canonical
 from qjax.sim._lowering import Factor
@@ -19,7 +20,7 @@ from qjax.sim._phases import PhaseLayout, phase_tables, phase_units
 from qjax.sim._plan import Block, Plan, Task, default_device, plan_factors
 from qjax.sim._products import product_state
 from qjax.sim._schedule import Step, Stretch, place, schedule
-from qjax.sim._tables import Pair, block_tables, chain_vectors
+from qjax.sim._tables import Pair, block_tables
 
 __all__ = [
     "Phases",
@@ -188,13 +189,12 @@ class Run:
         self.plan, self.dtype = plan, dtype
         task = plan.task
         self.numbers = Numbers(params, data, task.leaves, task.data)
-        self.vectors: list[Any] | None = None
+        self.vectors: list[Vectors] | None = None
         waiting = None
         if not task.given:
-            waiting = chain_vectors(plan, self.numbers, dtype)
-            imaginary = _chains_are_complex(plan)
-            self.start = canonical(len(plan.dims), not imaginary)
+            self.start = canonical(len(plan.dims), not _chains_are_complex(plan))
             self.start = _best_start(plan, self.start)
+            waiting = chain_vectors(plan, self.numbers, dtype, self.start)
         else:
             self.start = canonical(len(plan.dims), task.mixed or task.real)
         self.stretches = schedule(plan, self.start)

@@ -15,13 +15,13 @@ import numpy as np
 from jax import lax
 
 from qjax._typing import Array
+from qjax.sim._dot import dot
 from qjax.sim._layout import COMPONENT, Order
 from qjax.sim._tables import Pair
 
 __all__ = [
     "Unit",
     "dense_matrix",
-    "dot",
     "gram",
     "move_axes",
     "multiply",
@@ -31,6 +31,8 @@ __all__ = [
 LARGE = 2**23  # numbers of a state beyond which products of two states are summed in parts
 LONG_ROWS = 2**16  # numbers, likewise, of the part that one index before the matrix picks
 PART = 2**19  # numbers that are summed at once
+TILED = range(2**15, 2**22)  # numbers of a state for which copies of a matrix are made by products
+LARGEST_TILE = 2**16  # entries of the matrix that makes them
 
 
 def _sizes(order: Order, dims: Sequence[int]) -> list[int]:
@@ -105,22 +107,30 @@ def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = Fals
         view = state.reshape(outer, columns, -1, batch)
         letters = "ji" if transposed else "ij"
         return jnp.einsum(f"{letters}b,ljmb->limb", matrix, view).reshape(-1, batch)
-    matrix = matrix.T if transposed else matrix  # small; XLA is slow with a transposed batch
     view = state.reshape(outer, columns, -1)
     inner = view.shape[-1]
+    if 1 < outer and 1 < inner:  # XLA is slow with a transposed batch
+        many = _copies(matrix, outer, transposed, by_product=len(state) in TILED)
+        return dot(many, view, (((2,), (1,)), ((0,), (0,)))).reshape(-1, batch)
+    matrix = matrix.T if transposed else matrix
     if outer == 1:
-        product = dot(matrix, view[0], (((1,), (0,)), ((), ())))
-    elif inner == 1:
-        product = dot(view[..., 0], matrix, (((1,), (1,)), ((), ())))
+        product = dot(matrix, lax.squeeze(view, (0,)), (((1,), (0,)), ((), ())))
     else:
-        many = jnp.broadcast_to(matrix, (outer, *matrix.shape))
-        product = dot(many, view, (((2,), (1,)), ((0,), (0,))))
+        product = dot(lax.squeeze(view, (2,)), matrix, (((1,), (1,)), ((), ())))
     return product.reshape(-1, batch)
 
 
-def dot(a: Array, b: Array, dimensions: Any) -> Array:
-    """`lax.dot_general` in full precision."""
-    return lax.dot_general(a, b, dimensions, precision=lax.Precision.HIGHEST)
+def _copies(matrix: Array, count: int, transposed: bool, by_product: bool) -> Array:
+    """Some copies of a matrix or its transpose, (count, rows, columns).
+
+    By a product if XLA is not to compile a kernel, which takes longer than many passes.
+    """
+    rows, columns = matrix.shape[::-1] if transposed else matrix.shape
+    if by_product and count * rows**2 <= LARGEST_TILE:
+        tile = jnp.asarray(np.tile(np.eye(rows), (count, 1)), matrix.dtype)
+        many = dot(tile, matrix, (((1,), (1 if transposed else 0,)), ((), ())))
+        return many.reshape(count, rows, columns)
+    return jnp.broadcast_to(matrix.T if transposed else matrix, (count, rows, columns))
 
 
 def gram(bra: Array, ket: Array, matrix: Array, outer: int, *, on_cpu: bool) -> Array:
@@ -227,11 +237,6 @@ def _turn_jvp(axis: int | None, primals: Any, tangents: Any) -> Any:
     change = sum(jnp.broadcast_to(p, real.shape) for p in phases_dot)
     turned = jnp.stack([-imag * change, real * change], axis=at)
     return result, turn(view_dot, phases, units, axis) + turned
-
-
-def sites_of(order: Order) -> tuple[int, ...]:
-    """The sites of an order, without the component."""
-    return tuple(a for a in order if a != COMPONENT)
 
 
 def ones_except(sizes: Sequence[int], kept: set[int]) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from qjax.sim._cost import Machine
 
-__all__ = ["COMPONENT", "Move", "Order", "arrange", "canonical", "free_order"]
+__all__ = ["COMPONENT", "Move", "Order", "arrange", "canonical", "free_order", "halves", "sites_of"]
 
 COMPONENT = -1  # label of the axis (real part, imaginary part); sites have their own numbers
 
@@ -42,6 +42,19 @@ def free_order(num_sites: int, real: bool, first: Order) -> Order:
     """Where the order may be chosen freely: some axes first, then the canonical order."""
     rest = (axis for axis in canonical(num_sites, real) if axis not in first)
     return (*first, *rest)
+
+
+def sites_of(order: Order) -> tuple[int, ...]:
+    """The sites of an order, without the component."""
+    return tuple(a for a in order if a != COMPONENT)
+
+
+def halves(order: Order) -> tuple[Order, Order]:
+    """The sites before the component and those after it; halves of all if it is first or absent."""
+    sites = sites_of(order)
+    inside = COMPONENT in order and order[0] != COMPONENT
+    cut = order.index(COMPONENT) if inside else len(sites) // 2
+    return sites[:cut], sites[cut:]
 
 
 def _size(axis: int, dims: Sequence[int]) -> int:

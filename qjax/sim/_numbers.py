@@ -2,26 +2,65 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from qjax._typing import Array
 from qjax.circuit import Reference
+from qjax.sim._dot import matmul
 
 __all__ = ["Numbers", "Wanted", "reference_values"]
 
 LARGEST_SELECTION = 2**18  # entries of a 0-1 matrix that picks numbers
 
 
-def reference_values(references: Sequence[Reference], params: Sequence[Any]) -> Array:
-    """Numbers scale * params[leaf][..., index] + shift, (number of references, ...).
+class _Selection(NamedTuple):
+    """Numbers scale * joined[index] + shift.
 
-    Args:
-        references: which to take.
-        params: per leaf an array (size,) or (size, batch).
+    Attributes:
+        joined: arrays one behind the other, (total, ...).
+        index: (count,), of what is taken.
+        scale: (count,).
+        shift: (count,).
     """
+
+    joined: Array
+    index: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def values(self) -> Array:
+        """All numbers, (count, ...)."""
+        joined, index, scale, shift = self
+        total, behind = len(joined), (1,) * (joined.ndim - 1)
+        if np.array_equal(index, np.arange(total)) and (scale == scale[0]).all():
+            picked = joined if scale[0] == 1 else joined * scale[0].astype(joined.dtype)
+        elif index.size * total <= LARGEST_SELECTION:
+            # XLA turns the derivative of a gather into a loop over single numbers.
+            picked = matmul(self.table(np.eye(index.size)).T, joined)
+        else:
+            picked = joined[index] * jnp.asarray(scale.reshape(-1, *behind), joined.dtype)
+        if not shift.any():
+            return picked
+        return picked + jnp.asarray(shift.reshape(-1, *behind), picked.dtype)
+
+    def sums(self, weights: np.ndarray) -> Array:
+        """Numbers (count,) times weights (count, sums)."""
+        found = matmul(self.joined, self.table(weights))
+        shift = self.shift @ weights
+        return found + jnp.asarray(shift, found.dtype) if shift.any() else found
+
+    def table(self, weights: np.ndarray) -> np.ndarray:
+        """What the arrays are multiplied by for such sums, shifts apart, (total, sums)."""
+        table = np.zeros((len(self.joined), weights.shape[1]))
+        np.add.at(table, self.index, self.scale[:, None] * weights)
+        return table
+
+
+def _selection(references: Sequence[Reference], params: Sequence[Any]) -> _Selection:
     leaves = sorted({r.leaf for r in references})
     offsets, total = {}, 0
     for leaf in leaves:
@@ -33,20 +72,17 @@ def reference_values(references: Sequence[Reference], params: Sequence[Any]) -> 
     joined = jnp.concatenate(arrays) if len(arrays) > 1 else arrays[0]
     index = np.asarray([offsets[r.leaf] + r.index for r in references])
     scale = np.asarray([r.scale for r in references])
-    shift = np.asarray([r.shift for r in references])
-    if np.array_equal(index, np.arange(total)) and (scale == scale[0]).all():
-        picked = joined if scale[0] == 1 else joined * scale[0].astype(joined.dtype)
-    elif index.size * total <= LARGEST_SELECTION:
-        # XLA turns the derivative of a gather into a loop over single numbers.
-        chosen = np.zeros((index.size, total), joined.dtype)
-        chosen[np.arange(index.size), index] = scale
-        picked = jnp.matmul(chosen, joined, precision="highest")
-    else:
-        shape = (-1,) + (1,) * len(batch)
-        picked = joined[index] * jnp.asarray(scale.reshape(shape), joined.dtype)
-    if not shift.any():
-        return picked
-    return picked + jnp.asarray(shift.reshape((-1,) + (1,) * len(batch)), picked.dtype)
+    return _Selection(joined, index, scale, np.asarray([r.shift for r in references]))
+
+
+def reference_values(references: Sequence[Reference], params: Sequence[Any]) -> Array:
+    """Numbers scale * params[leaf][..., index] + shift, (number of references, ...).
+
+    Args:
+        references: which to take.
+        params: per leaf an array (size,) or (size, batch).
+    """
+    return _selection(references, params).values()
 
 
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -74,6 +110,7 @@ class Numbers:
     sample_leaves: frozenset[int]
     sample_data: frozenset[int]
     wanted: dict[bool, list[Reference]] = field(default_factory=lambda: {False: [], True: []})
+    selections: dict[bool, _Selection] = field(default_factory=dict)
     known: dict[tuple[str, bool], Any] = field(default_factory=dict)
 
     def ask(
@@ -85,11 +122,17 @@ class Numbers:
         listed += references
         return Wanted(self, start, shape, sample)
 
+    def selection(self, sample: bool) -> _Selection:
+        """Where all values come from."""
+        if sample not in self.selections:
+            self.selections[sample] = _selection(self.wanted[sample], self.params)
+        return self.selections[sample]
+
     def whole(self, name: str, sample: bool) -> Array:
         """A function of all values at once."""
         if (name, sample) not in self.known:
             if name == "angle":
-                value = reference_values(self.wanted[sample], self.params)
+                value = self.selection(sample).values()
             else:
                 value = _FUNCTIONS[name](self.whole("angle", sample))
             self.known[name, sample] = value
@@ -108,6 +151,22 @@ class Wanted:
     def get(self, name: str) -> Array:
         """Values of a function of the numbers, (*shape, ...)."""
         whole = self.numbers.whole(name, self.sample)
-        count = int(np.prod(self.shape))
+        count = prod(self.shape)
         chosen = whole if count == whole.shape[0] else whole[self.start : self.start + count]
         return chosen.reshape((*self.shape, *whole.shape[1:]))
+
+    def sums(self, weights: np.ndarray) -> Array:
+        """Sums of the numbers along the last axis of their shape, of which no sample has its own.
+
+        Args:
+            weights: (numbers along that axis, sums).
+        """
+        selection = self.numbers.selection(self.sample)
+        rows, (terms, columns) = prod(self.shape[:-1]), weights.shape
+        count = len(selection.index)
+        if max(count, len(selection.joined)) * rows * columns > LARGEST_SELECTION:
+            return matmul(self.get("angle"), weights)
+        placed = np.zeros((count, rows, columns))  # XLA would compile a kernel for a slice
+        own = placed[self.start : self.start + rows * terms].reshape(rows, terms, rows, columns)
+        own[np.arange(rows), :, np.arange(rows)] = weights
+        return selection.sums(placed.reshape(count, -1)).reshape((*self.shape[:-1], columns))

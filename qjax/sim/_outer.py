@@ -5,12 +5,16 @@ array for each, and the compiler takes as long for one of these as for a pass ov
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from qjax._typing import Array
+from qjax.sim._dot import dot
 
-__all__ = ["multiply_neighbours", "outer_product"]
+__all__ = ["Picked", "multiply_neighbours", "outer_picked", "outer_planar", "outer_product"]
 
 
 def multiply_neighbours(vectors: Array, axis: int, outer: Callable[[Array, Array], Array]) -> Array:
@@ -38,3 +42,57 @@ def outer_product(a: Array, b: Array) -> Array:
     """Vectors (..., A) and (..., B) as (..., A B), the latter varying fastest."""
     product = a[..., :, None] * b[..., None, :]
     return product.reshape((*product.shape[:-2], -1))
+
+
+class Picked(NamedTuple):
+    """A vector as a product of a few rows and constants, which need not be taken apart for it.
+
+    Attributes:
+        rows: (rows, entries).
+        chosen: (parts, rows), whose product with the rows is the real part of the vector and, if
+            there are two parts, the imaginary one.
+    """
+
+    rows: Array
+    chosen: np.ndarray
+
+
+# (a_r, -a_i) and (a_i, a_r) of (a_r, a_i): what multiplies (b_r, b_i) in a complex product.
+_LEFT = np.array([[1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [1.0, 0.0]])
+_RIGHT = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+_REAL = np.array([[1.0], [0.0]])  # of one term XLA makes no product of matrices
+
+
+def outer_picked(a: Picked, b: Picked, axis: int = 0) -> Array:
+    """Outer product of two vectors, made of products of matrices alone.
+
+    XLA compiles nothing for these on a CPU, and what is made in one is made once.
+
+    Args:
+        a: of A entries.
+        b: of B entries, with as many parts.
+        axis: of the parts in the result, 0 or 1.
+
+    Returns:
+        (parts, A, B) or (A, parts, B).
+    """
+
+    def times(factor: np.ndarray, vector: Picked) -> Array:
+        table = jnp.asarray(factor @ vector.chosen, vector.rows.dtype)
+        return dot(table, vector.rows, (((1,), (0,)), ((), ())))
+
+    parts = len(a.chosen)
+    left, right = (_LEFT, _RIGHT) if parts == 2 else (_REAL, _REAL)
+    if parts == 1 or axis == 1:
+        rows = dot(a.rows, jnp.asarray((left @ a.chosen).T, a.rows.dtype), (((0,), (0,)), ((), ())))
+        product = dot(rows.reshape(-1, 2), times(right[:2], b), (((1,), (0,)), ((), ())))
+        shape = (-1, parts) if axis == 1 else (parts, -1)
+        return product.reshape((*shape, product.shape[1]))
+    first, second = (times(f, v).reshape(2, 2, -1) for f, v in ((left, a), (right, b)))
+    return dot(first, second, (((1,), (1,)), ((0,), (0,))))
+
+
+def outer_planar(a: Array, b: Array) -> Array:
+    """Vectors (parts, A) and (parts, B) as (parts, A B)."""
+    whole = [Picked(vector, np.eye(len(vector))) for vector in (a, b)]
+    return outer_picked(*whole).reshape(len(a), -1)

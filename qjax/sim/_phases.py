@@ -16,8 +16,11 @@ import numpy as np
 from jax import lax
 
 from qjax._typing import Array
-from qjax.sim._kernels import Unit, dot, kron_columns, sites_of
-from qjax.sim._layout import COMPONENT, Order
+from qjax.sim._dot import matmul
+from qjax.sim._kernels import Unit, kron_columns
+from qjax.sim._layout import COMPONENT, Order, sites_of
+from qjax.sim._numbers import Wanted
+from qjax.sim._outer import outer_planar
 from qjax.sim._tables import PhaseTerms
 
 __all__ = ["PhaseLayout", "phase_layout", "phase_tables", "phase_units", "table_sums"]
@@ -25,6 +28,7 @@ __all__ = ["PhaseLayout", "phase_layout", "phase_tables", "phase_units", "table_
 LARGEST_GROUP = 6  # sites
 LARGEST_TABLE = 2**12
 LARGEST_JOINT = 2**18  # entries of the matrix that makes several tables at once
+LARGEST_PICKED = 2**9  # entries of several tables that are taken apart by products
 MOST_CROSSING = 6
 LARGEST_CROSSING = 6  # sites
 
@@ -109,7 +113,7 @@ def phase_tables(
     to the compiler, each operation costs the same, however few numbers it makes.
     """
     pieces: list[list[list[Any]]] = []  # per step and table what is summed
-    waiting: list[tuple[list[Any], Array, np.ndarray]] = []  # where to, angles, (terms, entries)
+    waiting: list[tuple[list[Any], Wanted, np.ndarray]] = []  # where to, angles, (terms, entries)
     for layout, parts in steps:
         tables: list[list[Any]] = [[] for _ in layout.tables]
         pieces.append(tables)
@@ -117,8 +121,10 @@ def phase_tables(
             for table, (angles, left, right) in _shares(layout, part, dims):
                 if angles is None:
                     tables[table].append(jnp.asarray((left.T @ right).reshape(-1, 1), dtype))
-                elif sample or angles.ndim > 1 or left.shape[1] > 1:
-                    tables[table].append(_weighted(angles, left, right, sample))
+                elif sample or left.shape[1] > 1:
+                    tables[table].append(_weighted(angles.get("angle"), left, right, sample))
+                elif len(angles.shape) > 1:
+                    tables[table].append(angles.sums(left * right)[..., None])
                 else:
                     waiting.append((tables[table], angles, left * right))
     for summands, values in _joint(waiting):
@@ -159,40 +165,28 @@ def _shares(layout: PhaseLayout, part: PhaseTerms, dims: Sequence[int]) -> Itera
 
 
 def _joint(
-    waiting: Sequence[tuple[list[Any], Array, np.ndarray]],
+    waiting: Sequence[tuple[list[Any], Wanted, np.ndarray]],
 ) -> Iterator[tuple[list[Any], Array]]:
     """Products angles @ matrix, (entries, 1), of many small ones at once."""
-    vectors = list({id(angles): angles for _, angles, _ in waiting}.values())
-    starts = dict(zip(map(id, vectors), _starts(vectors), strict=True))
-    edges = _starts([matrix.T for _, _, matrix in waiting])
-    total = (sum(map(len, vectors)), sum(matrix.shape[1] for _, _, matrix in waiting))
-    if total[0] * total[1] > LARGEST_JOINT:
-        for target, angles, matrix in waiting:
-            yield target, _matmul(angles, matrix)[:, None]
-    elif waiting:
-        whole = np.zeros(total)
-        for edge, (_, angles, matrix) in zip(edges, waiting, strict=True):
-            start = starts[id(angles)]
-            whole[start : start + len(angles), edge : edge + matrix.shape[1]] = matrix
-        values = _matmul(jnp.concatenate(vectors), whole)[:, None]
-        parts = lax.split(values, [matrix.shape[1] for _, _, matrix in waiting])
-        for (target, _, _), part in zip(waiting, parts, strict=True):
-            yield target, part
-
-
-def _starts(arrays: Sequence[Any]) -> list[int]:
-    """Where each begins if they are put one behind the other."""
-    return [0, *accumulate(map(len, arrays))][: len(arrays)]
-
-
-def _matmul(a: Array, b: Any) -> Array:
-    return jnp.matmul(a, jnp.asarray(b, a.dtype), precision="highest")
+    if not waiting:
+        return
+    edges = [0, *accumulate(matrix.shape[1] for _, _, matrix in waiting)]
+    selection = waiting[0][1].numbers.selection(False)
+    count = len(selection.index)
+    if max(count, len(selection.joined)) * edges[-1] > LARGEST_JOINT:
+        for target, wanted, matrix in waiting:
+            yield target, wanted.sums(matrix)[:, None]
+        return
+    whole = np.zeros((count, edges[-1]))
+    for edge, (_, wanted, matrix) in zip(edges, waiting, strict=False):
+        whole[wanted.start : wanted.start + len(matrix), edge : edge + matrix.shape[1]] = matrix
+    parts = lax.split(selection.sums(whole), [matrix.shape[1] for _, _, matrix in waiting])
+    for (target, _, _), part in zip(waiting, parts, strict=True):
+        yield target, part[:, None]
 
 
 def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -> Array:
     """sum_t angles_t left_t right_t: (..., terms[, batch]) to (..., entries, batch or 1)."""
-    if not batched and left.shape[1] == 1:
-        return _matmul(angles, left * right)[..., None]
     first, second = (jnp.asarray(a, angles.dtype) for a in (left, right))
     if batched:
         table = jnp.einsum("...tb,ta,tc->...acb", angles, first, second, precision="highest")
@@ -210,22 +204,18 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
         for t, table in enumerate(tables)
         if table.shape[-1] == 1
     }
-    known: dict[tuple[int, int], Array] = {}
     small = {key: table for key, table in shared.items() if len(table) <= LARGEST_TABLE}
-    if small:
-        whole = _waves(jnp.concatenate(list(small.values())), _ROWS)
-        parts = lax.split(whole, [len(table) for table in small.values()], axis=1)
-        known |= zip(small, parts, strict=True)
+    known = dict(zip(small, _waves(list(small.values())), strict=True))
     for key, table in shared.items():
         if key not in small:  # not all at once, which would take the memory of several states
-            known[key] = _waves(table, _ROWS[-2:])
+            known |= {key: _waves([table])[0]}
     result = []
     for s, (layout, tables) in enumerate(steps):
         units = []
         for group in layout.merged:
             shape = np.broadcast_shapes(*(layout.shapes[t] for t in group))
             if all((s, t) in known for t in group):
-                flat = _sums([known[s, t] for t in group])
+                flat = reduce(outer_planar, [known[s, t] for t in group])
                 unit = Unit(*(part.reshape((*shape, 1)) for part in flat))
             else:
                 total: Any = sum(tables[t].reshape((*layout.shapes[t], -1)) for t in group)
@@ -235,28 +225,23 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
     return result
 
 
-# c, -s, s, c, s of (c, s): cos(a+b) = (c, -s) . (c, s) and sin(a+b) = (s, c) . (c, s).
-_ROWS = np.array([[1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+def _waves(tables: Sequence[Array]) -> list[Array]:
+    """Cosine and sine of the phases in each of some tables, (2, entries).
 
-
-def _waves(phases: Array, rows: np.ndarray) -> Array:
-    """Combinations of cosine and sine of the phases, (rows, phases).
-
-    They come out of a matrix product: XLA would otherwise fuse a cosine with the pass over the
+    They come out of matrix products: XLA would otherwise fuse a cosine with the pass over the
     state and compute it anew for every number of it. The barrier keeps it from seeing through the
     product, which of a stack is a sum of products with its rows.
     """
+    if not tables:
+        return []
+    phases = jnp.concatenate(tables) if len(tables) > 1 else tables[0]
     unit = lax.optimization_barrier(jnp.stack([jnp.cos(phases), jnp.sin(phases)]))
-    return _matmul(jnp.asarray(rows, phases.dtype), unit)
-
-
-def _sums(waves: Sequence[Array]) -> Unit:
-    """Of one table; or of all sums of an entry of one and an entry of the other, (A * B,)."""
-    if len(waves) == 1:
-        return Unit(waves[0][-2], waves[0][-1])
-    left, right = waves[0][:4].reshape(2, 2, -1), waves[1][-2:]
-    product = dot(left, right, (((1,), (0,)), ((), ()))).reshape(2, -1)
-    return Unit(product[0], product[1])
+    edges = list(accumulate(map(len, tables)))
+    if len(tables) == 1 or edges[-1] > LARGEST_PICKED:
+        return lax.split(matmul(np.eye(2), unit), [len(table) for table in tables], axis=1)
+    # For each slice XLA would compile a kernel.
+    columns = np.split(np.eye(edges[-1]), edges[:-1], axis=1)
+    return [matmul(unit, chosen) for chosen in columns]
 
 
 def _home(term: Term, place: dict[int, int], covers: list[set[int]]) -> int:

@@ -1,8 +1,8 @@
-"""The state of qubits that nothing has joined yet: one vector per site, multiplied out."""
+"""The state of qubits that nothing has joined yet: vectors of runs of sites, multiplied out."""
 
 from collections.abc import Sequence
 from functools import reduce
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,61 +10,80 @@ import numpy as np
 from jax import lax
 
 from qjax._typing import Array
-from qjax.sim._kernels import dot, sites_of
-from qjax.sim._layout import COMPONENT, Order
-from qjax.sim._outer import multiply_neighbours
-from qjax.sim._tables import Pair
+from qjax.sim._chains import Vectors
+from qjax.sim._layout import COMPONENT, Order, halves
+from qjax.sim._outer import Picked, multiply_neighbours, outer_picked
 
 __all__ = ["product_state"]
 
 LARGEST_SETTLED = 2**8
 
 
-def product_state(
-    groups: Sequence[tuple[list[int], Pair]], order: Order, batch: int, dtype: Any
-) -> Array:
-    """Product of one vector per site, (numbers, batch), its axes in the given order.
+def product_state(groups: Sequence[Vectors], order: Order, batch: int, dtype: Any) -> Array:
+    """Product of vectors, (numbers, batch), its axes in the given order.
 
     Args:
-        groups: sites with their vectors (sites, d) or, for a batch, (sites, d, batch).
+        groups: vectors of all sites, each of one site where samples of a batch have their own.
         order: of the axes; the component among them only if it is wanted.
         batch: number of samples.
         dtype: of the result.
     """
-    sites = sites_of(order)
-    cut = order.index(COMPONENT) if COMPONENT in order and order[0] != COMPONENT else None
-    cut = len(sites) // 2 if cut is None else cut
-    a, b = _halves(groups, (sites[:cut], sites[cut:]), dtype)
+    if all(group.planes.ndim == 3 for group in groups):
+        state = _shared(groups, order, dtype)
+        return state if batch == 1 else jnp.broadcast_to(state, (len(state), batch))
+    a, b = _halves(groups, halves(order), dtype)
     axis = 0 if order[0] == COMPONENT else 1
-    if batch == 1 and len(a) == 2:
-        whole = _planar_product(a[..., 0], b[..., 0]).reshape(2, a.shape[1], -1)
-        return jnp.moveaxis(whole, 0, axis).reshape(-1, 1)
     if len(a) == 2:
         state = jnp.stack(_complex_product(a[:, :, None], b[:, None]), axis=axis)
     else:
         state = a[0, :, None] * b[0, None]
         if COMPONENT in order:
             state = jnp.stack([state, jnp.zeros_like(state)], axis=axis)
-    return jnp.broadcast_to(state, (*state.shape[:-1], batch)).reshape(-1, batch)
+    return state.reshape(-1, batch)
 
 
-# (a_r, -a_i) and (a_i, a_r) of (a_r, a_i): what multiplies (b_r, b_i) in a complex product.
-_FACTOR = np.array([[1.0, 0.0], [0.0, -1.0], [0.0, 1.0], [1.0, 0.0]])
+def _shared(groups: Sequence[Vectors], order: Order, dtype: Any) -> Array:
+    """The state (numbers, 1) that all samples share."""
+    parts = 2 if COMPONENT in order else 1
+    picked: dict[int, tuple[tuple[int, ...], Picked]] = {}  # by the first site of a run
+    for runs, planes in groups:
+        count, own, entries = planes.shape
+        rows = planes.reshape(-1, entries)
+        for run, chosen in zip(runs, np.eye(count * own).reshape(count, own, -1), strict=True):
+            padded = np.zeros((parts, count * own))
+            padded[:own] = chosen
+            picked[run[0]] = (run, Picked(rows, padded))
+    ends = [_tree(_in_order(picked, half)) for half in halves(order)]
+    nothing = Picked(jnp.eye(parts, 1, dtype=dtype), np.eye(parts))
+    a, b = (nothing if end is None else end for end in ends)
+    return outer_picked(a, b, 0 if order[0] == COMPONENT else 1).reshape(-1, 1)
 
 
-def _planar_product(a: Array, b: Array) -> Array:
-    """Outer product of complex vectors (2, A) and (2, D) as (2 A, D), by matrix products.
+def _in_order(picked: dict[int, tuple[tuple[int, ...], Picked]], half: Order) -> list[Picked]:
+    found = []
+    while half:
+        run, vector = picked[half[0]]
+        found.append(vector)
+        half = half[len(run) :]
+    return found
 
-    What is made in a matrix product is made once.
-    """
-    left = dot(jnp.asarray(_FACTOR, a.dtype), a, (((1,), (0,)), ((), ())))
-    rows = left.reshape(2, 2, -1).swapaxes(1, 2).reshape(-1, 2)
-    return dot(rows, b, (((1,), (0,)), ((), ())))
+
+def _tree(vectors: list[Picked]) -> Picked | None:
+    """Their product, neighbours with neighbours; None of none."""
+    while len(vectors) > 1:
+        vectors = [
+            a if b is None else _multiplied(a, b)
+            for a, b in zip_longest(vectors[::2], vectors[1::2])
+        ]
+    return vectors[0] if vectors else None
 
 
-def _halves(
-    groups: Sequence[tuple[list[int], Pair]], halves: Sequence[Sequence[int]], dtype: Any
-) -> list[Array]:
+def _multiplied(a: Picked, b: Picked) -> Picked:
+    product = outer_picked(a, b)
+    return Picked(product.reshape(len(product), -1), np.eye(len(product)))
+
+
+def _halves(groups: Sequence[Vectors], halves: Sequence[Sequence[int]], dtype: Any) -> list[Array]:
     """Products over some sites each, (parts, product of d, batch or 1).
 
     Runs of sites that are alike are multiplied at once, as both halves of a register are.
@@ -98,22 +117,22 @@ def _one(vectors: dict[int, Array], dtype: Any) -> Array:
 
 
 def _vectors(
-    groups: Sequence[tuple[list[int], Pair]], dtype: Any
+    groups: Sequence[Vectors], dtype: Any
 ) -> tuple[dict[int, Array], dict[int, list[int]]]:
-    """By dimension d all vectors, (parts, sites, d, batch or 1), and the sites in that order.
+    """By dimension d all vectors, (parts, sites, d, batch), and the sites in that order.
 
     There are two parts, real and imaginary, unless all vectors are real.
     """
-    num_parts = 1 + any(pair.imag is not None for _, pair in groups)
-    batch = max(pair.real.shape[2] if pair.real.ndim == 3 else 1 for _, pair in groups)
+    num_parts = max(planes.shape[1] for _, planes in groups)
+    batch = max(planes.shape[3] for _, planes in groups if planes.ndim == 4)
     places: dict[int, list[int]] = {}
     stacks: dict[int, list[Array]] = {}
-    for sites, pair in groups:
-        parts = [jnp.zeros_like(pair.real) if part is None else part for part in pair[:num_parts]]
-        stack = jnp.stack([jnp.asarray(part, dtype) for part in parts])
-        stack = stack if stack.ndim == 4 else stack[..., None]
+    for runs, planes in groups:
+        stack = jnp.moveaxis(planes if planes.ndim == 4 else planes[..., None], 1, 0)
+        if len(stack) < num_parts:
+            stack = jnp.concatenate([stack, jnp.zeros_like(stack)])
         d = stack.shape[2]
-        places.setdefault(d, []).extend(sites)
+        places.setdefault(d, []).extend(site for (site,) in runs)
         stacks.setdefault(d, []).append(jnp.broadcast_to(stack, (*stack.shape[:3], batch)))
     joined = {d: s[0] if len(s) == 1 else jnp.concatenate(s, axis=1) for d, s in stacks.items()}
     return joined, places
@@ -133,22 +152,10 @@ def _pick(vectors: Array, rows: Sequence[int]) -> Array:
     return picked.reshape((len(vectors), len(rows), *vectors.shape[2:]))
 
 
-# Real and imaginary part of a product from the four products of parts.
-_COMPLEX = np.array([[1.0, 0.0, 0.0, -1.0], [0.0, 1.0, 1.0, 0.0]])
-
-
 def _outer(a: Array, b: Array) -> Array:
     """Vectors (parts, ..., A, batch) and (parts, ..., B, batch) as (parts, ..., A B, batch)."""
     a, b = a[..., :, None, :], b[..., None, :, :]
-    if len(a) == 1:
-        product = a * b
-    elif a.shape[-1] > 1:
-        product = jnp.stack(_complex_product(a, b))
-    else:  # a matrix product keeps the compiler from fusing one level with the next
-        products = a[:, None] * b[None]
-        table = jnp.asarray(_COMPLEX, a.dtype)
-        flat = dot(table, products.reshape(4, -1), (((1,), (0,)), ((), ())))
-        product = flat.reshape(2, *products.shape[2:])
+    product = a * b if len(a) == 1 else jnp.stack(_complex_product(a, b))
     return product.reshape((*product.shape[:-3], -1, product.shape[-1]))
 
 

@@ -179,23 +179,49 @@ def test_matrices_taken_by_products(monkeypatch, x64, layer, depth):
     task = Task(device="cpu")
     plan = plan_with(lower_pure(circuit.structure), (2,) * 5, task, Strategy(4, permute=True))
     params = [jnp.asarray(p) for p in circuit.params]
-    weights = jnp.asarray(angles(64))
-
-    def value_slope_and_products():
-        def run(params):  # anew, since traces are kept by function
-            return jnp.sin(evolve(plan, params, [], None, jnp.dtype("float64"))[:, 0]) @ weights
-
-        value, slope = jax.value_and_grad(run)(params)
-        return value, slope[0], str(jax.make_jaxpr(run)(params)).count("dot_general")
-
-    expected = value_slope_and_products()
+    expected = value_slope_and_program(plan, params, [])
     monkeypatch.setattr(_tables, "LARGE_STATE", 1)
-    found = value_slope_and_products()
+    found = value_slope_and_program(plan, params, [])
     np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-12)
-    assert found[2] > expected[2]
+    np.testing.assert_allclose(found[1][0], expected[1][0], atol=1e-12)
+    others = [
+        re.findall(r"= (?!dot_general|reshape)\w+\[", text) for _, _, text in (expected, found)
+    ]
+    assert len(others[1]) < len(others[0])
     in_loop = any(segment.repeats > 1 for segment in plan.segments)
     assert in_loop == (layer == "hardware_efficient" and depth == 9)
+
+
+def value_slope_and_program(plan, params, data):
+    """Of a function of the final state, traced anew."""
+    dtype = jnp.dtype("float64")
+    size = jax.eval_shape(lambda: evolve(plan, params, data, None, dtype)).shape[0]
+    weights = np.random.default_rng(2).normal(size=size)
+
+    def run(params):
+        return jnp.sin(evolve(plan, params, data, None, dtype)[:, 0]) @ weights
+
+    value, slope = jax.jit(jax.value_and_grad(run))(params)
+    return value, slope, str(jax.make_jaxpr(run)(params))
+
+
+@pytest.mark.parametrize(
+    ("circuit", "mixed"),
+    [(c, mixed) for mixed in (False, True) for c in PURE.values()]
+    + [(c, True) for c in NOISY.values()],
+    ids=[f"{name}, {kind}" for kind in ("pure", "mixed") for name in PURE] + [*NOISY],
+)
+@pytest.mark.usefixtures("x64")
+def test_small_arrays_by_products(monkeypatch, circuit, mixed):
+    """What is made for large states is the same for every kind of circuit, and so are slopes."""
+    plan = make_plan(circuit.structure, mixed=mixed)
+    params = [jnp.asarray(p, float) for p in circuit.params]
+    expected = value_slope_and_program(plan, params, circuit.data)
+    monkeypatch.setattr(_tables, "LARGE_STATE", 1)
+    found = value_slope_and_program(plan, params, circuit.data)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-11)
+    for one, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-11)
 
 
 @pytest.mark.parametrize("num_qubits", [8, 14])
