@@ -19,11 +19,13 @@ from qjax._typing import Array
 from qjax.sim._bits import inverse, look_up
 from qjax.sim._engine import (
     Phases,
+    Row,
     Run,
     apply_step,
     enter,
     evolve,
     meet,
+    packed_slopes,
     phase_view,
     separate,
     tools_of_turn,
@@ -68,7 +70,9 @@ def cotangents(
     loops = any(segment.repeats > 1 for segment in plan.segments)
     fits = kept_bytes(plan, dtype) <= budget
     if plan.unitary and (loops or not fits):
-        return _sweep(plan, params, data, state, result, slope, dtype, keep=False)
+        longest = max((len(segment.blocks) for segment in plan.segments), default=0)
+        in_turn = longest * _block_bytes(plan, dtype) > budget
+        return _sweep(plan, params, data, state, result, slope, dtype, keep=False, in_turn=in_turn)
     if fits and all(block.kind != "split" for block in blocks):
         return _sweep(plan, params, data, state, result, slope, dtype, keep=True)
 
@@ -81,16 +85,24 @@ def cotangents(
 
 def kept_bytes(plan: Plan, dtype: Any) -> int:
     """Memory of all states between blocks."""
+    return max(plan.num_blocks, 1) * _block_bytes(plan, dtype)
+
+
+def _block_bytes(plan: Plan, dtype: Any) -> int:
+    """Memory of the state that a block meets and of what it makes of it."""
     components = 1 if plan.task.mixed else 2
     numbers = components * prod(plan.dims) * plan.task.batch
-    return 3 * numbers * jnp.dtype(dtype).itemsize * max(plan.num_blocks, 1)
+    return 3 * numbers * jnp.dtype(dtype).itemsize
 
 
 def _sweep(
     plan: Plan, params: Any, data: Any, state: Any, result: Array, slope: Array, dtype: Any,
-    *, keep: bool,
+    *, keep: bool, in_turn: bool = False,
 ) -> tuple[tuple, tuple, Array | None]:  # fmt: skip
-    """Goes through the plan backwards, with kept states or undoing every block."""
+    """Goes through the plan backwards, with kept states or undoing every block.
+
+    In turn, if the states of a stretch would not fit in memory at once.
+    """
     made: dict[str, Any] = {}
 
     def prepare(p: Any, d: Any) -> Any:
@@ -110,7 +122,8 @@ def _sweep(
     slopes: list[Any] = [None] * len(arrays)
     for s in reversed(range(len(arrays))):
         stretch = run.stretches[s]
-        back = _Back(stretch, tools[s], plan, None if kept is None else kept[s])
+        met = None if kept is None else kept[s]
+        back = _Back(stretch, arrays[s], tools[s], plan, met, in_turn)
         ket, bra, slopes[s] = back.run(ket, bra)
         bra = _leave(bra, orders[s], stretch.before, plan)
         if kept is None:
@@ -168,15 +181,19 @@ class _Back(NamedTuple):
 
     Attributes:
         stretch: which.
-        row: its tools, or the arrays of a loop.
+        row: what its steps are made of.
+        tools: what they multiply by, unless it is a loop.
         plan: that it belongs to.
         kept: per step the state that it met; None if states are found by undoing steps.
+        in_turn: whether a step is undone once the one after it has been used.
     """
 
     stretch: Stretch
-    row: list[Any]
+    row: Row
+    tools: Any
     plan: Plan
     kept: Any
+    in_turn: bool
 
     def once(
         self, ket: Any, bra: Array, tools: Sequence[Any], kept: Any
@@ -193,18 +210,19 @@ class _Back(NamedTuple):
             elif in_order:
                 ket, bra, slopes[i], done = _undo_in_order(step, tool, ket, bra, self.plan, done)
             else:
-                met = _undo(step, _after(tool, done), ket)
+                met = _undo(step, _after(tool, done) if self.in_turn else tool, ket)
                 bra, slopes[i] = _pull(step, tool, met, bra, self.plan)
                 bra = _move_back(step, bra, self.plan)
                 ket = _move_back(step, met, self.plan)
                 done = slopes[i] if jax.tree.leaves(slopes[i]) else done  # a permutation has none
         return ket, bra, slopes
 
-    def run(self, ket: Array, bra: Array) -> tuple[Array, Array, list[Any]]:
+    def run(self, ket: Array, bra: Array) -> tuple[Array, Array, Row]:
         """State and cotangent before the stretch, and cotangents of its arrays."""
         stretch, plan = self.stretch, self.plan
         if stretch.repeats == 1:
-            return self.once(ket, bra, self.row, self.kept)
+            ket, bra, slopes = self.once(ket, bra, self.tools, self.kept)
+            return ket, bra, packed_slopes(self.row, slopes)
         varying, shared = separate(stretch, self.row)
 
         def body(carry: tuple[Any, Array], moving: Any) -> tuple[Any, Any]:
@@ -215,13 +233,17 @@ class _Back(NamedTuple):
                 ket = move_axes(ket, stretch.before, stretch.after, plan.dims)
             tools = tools_of_turn(stretch, turning, shared)
             ket, bra, slopes = self.once(ket, bra, tools, kept)
-            return (ket if kept is None else carry[0], bra), {i: slopes[i] for i in turning}
+            steps, packs = packed_slopes(self.row, slopes)
+            found = {i: [*steps, *packs][i] for i in turning}
+            return (ket if kept is None else carry[0], bra), found
 
         start = (ket if self.kept is None else jnp.zeros(()), bra)
         (ket, bra), found = lax.scan(
             body, start, (varying, self.kept), length=stretch.repeats, reverse=True
         )
-        return ket, bra, [self._summed(i, array, found) for i, array in enumerate(self.row)]
+        steps = [self._summed(i, array, found) for i, array in enumerate(self.row.steps)]
+        packs = [found[len(steps) + k] for k in range(len(self.row.packs))]
+        return ket, bra, Row(steps, packs)
 
     def _summed(self, i: int, array: Any, found: dict[int, Any]) -> Any:
         """Cotangent of an array from those of all turns."""

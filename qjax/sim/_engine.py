@@ -6,29 +6,33 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from qjax._typing import Array
 from qjax.sim._bits import look_up
 from qjax.sim._chains import Vectors, chain_vectors
+from qjax.sim._dot import matmul
 from qjax.sim._kernels import Unit, dense_matrix, move_axes, multiply, turn
 from qjax.sim._layout import COMPONENT, Order, canonical
 from qjax.sim._lowering import Factor
 from qjax.sim._numbers import Numbers
 from qjax.sim._pauli_basis import from_pauli, to_pauli
-from qjax.sim._phases import PhaseLayout, phase_tables, phase_units
+from qjax.sim._phases import PhaseLayout, phase_tables, phase_units, taken_apart
 from qjax.sim._plan import Block, Plan, Task, default_device, plan_factors
 from qjax.sim._products import product_state
 from qjax.sim._schedule import Step, Stretch, place, schedule
-from qjax.sim._tables import Pair, block_tables
+from qjax.sim._tables import Packed, Pair, block_tables
 
 __all__ = [
     "Phases",
+    "Row",
     "Run",
     "apply_step",
     "enter",
     "evolve",
     "meet",
+    "packed_slopes",
     "phase_view",
     "run_factors",
     "separate",
@@ -37,32 +41,47 @@ __all__ = [
 ]
 
 
+class Row(NamedTuple):
+    """What the steps of a stretch are made of, one entry per turn in front if it is a loop.
+
+    Attributes:
+        steps: per step a matrix, or where it is packed; tables of phases; or nothing.
+        packs: matrices of several steps, one below the other.
+    """
+
+    steps: list[Any]
+    packs: list[Array]
+
+
 def _arrays(
     plan: Plan, stretches: Sequence[Stretch], numbers: Numbers, dtype: Any
-) -> Callable[[], list[list[Any]]]:
-    """What every step is made of: a matrix, tables of phases, or nothing."""
-    build = block_tables(plan, numbers, dtype)
+) -> Callable[[], list[Row]]:
+    build = block_tables(
+        plan, numbers, dtype, lambda s, j: COMPONENT in stretches[s].steps[j].before
+    )
 
-    def ready() -> list[list[Any]]:
+    def ready() -> list[Row]:
         tables = build()
         diagonals = [
             (step.phases, table)
-            for stretch, row in zip(stretches, tables, strict=True)
-            for step, table in zip(stretch.steps, row, strict=True)
+            for stretch, made in zip(stretches, tables, strict=True)
+            for step, table in zip(stretch.steps, made.blocks, strict=True)
             if step.phases is not None
         ]
-        phases = iter(phase_tables(diagonals, plan.dims, dtype))
+        phases = iter(phase_tables(diagonals, dtype))
         result = []
-        for stretch, row in zip(stretches, tables, strict=True):
+        for stretch, made in zip(stretches, tables, strict=True):
             arrays = []
-            for step, table in zip(stretch.steps, row, strict=True):
+            for step, table in zip(stretch.steps, made.blocks, strict=True):
                 if step.phases is not None:
                     arrays.append(next(phases))
                 elif step.block.kind != "dense":
                     arrays.append(())
+                elif isinstance(table, Packed):
+                    arrays.append(table)
                 else:
                     arrays.append(_prepare(step, table, dtype))
-            result.append(arrays)
+            result.append(Row(arrays, made.packs))
         return result
 
     return ready
@@ -98,16 +117,39 @@ def _tools(rows: Sequence[tuple[Sequence[Step], Sequence[Any]]]) -> list[list[An
     ]
 
 
-def tools_outside_loops(
-    stretches: Sequence[Stretch], arrays: Sequence[Sequence[Any]]
-) -> list[list[Any]]:
-    """As `_tools`; the arrays of a loop stay, since each turn makes its own."""
-    flat = [(s.steps, a) for s, a in zip(stretches, arrays, strict=True) if s.repeats == 1]
+def tools_outside_loops(stretches: Sequence[Stretch], rows: Sequence[Row]) -> list[Any]:
+    """As `_tools`; the row of a loop stays, since each turn makes its own."""
+    flat = [(s.steps, _unpacked(r)) for s, r in zip(stretches, rows, strict=True) if s.repeats == 1]
     made = iter(_tools(flat))
     return [
-        next(made) if stretch.repeats == 1 else list(row)
-        for stretch, row in zip(stretches, arrays, strict=True)
+        next(made) if stretch.repeats == 1 else row
+        for stretch, row in zip(stretches, rows, strict=True)
     ]
+
+
+def _unpacked(row: Row) -> list[Any]:
+    """Arrays of the steps; what is packed is taken by products, since XLA compiles every slice."""
+    arrays = []
+    for array in row.steps:
+        if isinstance(array, Packed):
+            pack = row.packs[array.pack]
+            size = len(pack) // array.count
+            chosen = np.eye(len(pack))[array.place * size : (array.place + 1) * size]
+            array = matmul(chosen, pack)
+        arrays.append(array)
+    return arrays
+
+
+def packed_slopes(row: Row, slopes: Sequence[Any]) -> Row:
+    """Cotangents of a row, or of what a turn has of it, from those of the steps' arrays."""
+    steps: list[Any] = []
+    packs: list[list[Any]] = [[] for _ in row.packs]
+    for array, slope in zip(row.steps, slopes, strict=True):
+        if isinstance(array, Packed):
+            packs[array.pack].append((array.place, slope))
+        steps.append(array if isinstance(array, Packed) else slope)
+    ordered = [sorted(parts, key=lambda part: part[0]) for parts in packs]
+    return Row(steps, [lax.concatenate([slope for _, slope in parts], 0) for parts in ordered])
 
 
 def _prepare(step: Step, pair: Pair, dtype: Any) -> Array:
@@ -133,7 +175,8 @@ def phase_view(state: Array, layout: PhaseLayout) -> Array:
     return state.reshape((*runs, state.shape[-1]))
 
 
-def _shaped(tables: Sequence[Array], layout: PhaseLayout) -> tuple[Array, ...]:
+def _shaped(arrays: Sequence[Array], layout: PhaseLayout) -> tuple[Array, ...]:
+    tables = taken_apart(layout, arrays)
     return tuple(
         t.reshape((*shape, t.shape[-1])) for t, shape in zip(tables, layout.shapes, strict=True)
     )
@@ -300,14 +343,12 @@ def enter(state: Array, order: Order, wanted: Order, plan: Plan) -> Array:
     return move_axes(state, order, wanted, plan.dims)
 
 
-def _run_stretch(
-    stretch: Stretch, row: list[Any], state: Array, run: Run, checkpointed: bool
-) -> Array:
+def _run_stretch(stretch: Stretch, row: Any, state: Array, run: Run, checkpointed: bool) -> Array:
     """Runs a stretch.
 
     Args:
         stretch: which.
-        row: its tools, or the arrays of a loop.
+        row: its tools, or the row of a loop.
         state: before it.
         run: that it belongs to.
         checkpointed: as for `evolve`.
@@ -359,14 +400,20 @@ def _run_in_groups(stretch: Stretch, tools: list[Any], state: Array, run: Run) -
     return state
 
 
-def separate(stretch: Stretch, arrays: list[Any]) -> tuple[dict[int, Any], dict[int, Any]]:
+def separate(stretch: Stretch, row: Row) -> tuple[dict[int, Any], dict[int, Any]]:
     """Arrays of a loop with one entry per turn, and those that all turns share.
 
     Tables of phases come in tuples, of which some may be shared: these are repeated.
+
+    Returns:
+        By step, the packs behind the last.
     """
     varying: dict[int, Any] = {}
     shared: dict[int, Any] = {}
-    for i, (step, array) in enumerate(zip(stretch.steps, arrays, strict=True)):
+    for i, (step, array) in enumerate(zip(stretch.steps, row.steps, strict=True)):
+        if isinstance(array, Packed):
+            shared[i] = array
+            continue
         parts = array if isinstance(array, tuple) else (array,)
         stacked = [_is_stacked(step, a, stretch.repeats) for a in parts]
         if not any(stacked):
@@ -377,10 +424,12 @@ def separate(stretch: Stretch, arrays: list[Any]) -> tuple[dict[int, Any], dict[
             for a, s in zip(parts, stacked, strict=True)
         )
         varying[i] = whole if isinstance(array, tuple) else whole[0]
-    return varying, shared
+    return varying | dict(enumerate(row.packs, len(stretch.steps))), shared
 
 
 def tools_of_turn(stretch: Stretch, moving: dict[int, Any], shared: dict[int, Any]) -> list[Any]:
     """What the steps of one turn of a loop multiply by."""
-    arrays = [moving[i] if i in moving else shared[i] for i in range(len(stretch.steps))]
-    return _tools([(stretch.steps, arrays)])[0]
+    count = len(stretch.steps)
+    steps = [moving[i] if i in moving else shared[i] for i in range(count)]
+    packs = [moving[i] for i in sorted(moving) if i >= count]
+    return _tools([(stretch.steps, _unpacked(Row(steps, packs)))])[0]

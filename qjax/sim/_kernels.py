@@ -109,7 +109,7 @@ def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = Fals
         return jnp.einsum(f"{letters}b,ljmb->limb", matrix, view).reshape(-1, batch)
     view = state.reshape(outer, columns, -1)
     inner = view.shape[-1]
-    if 1 < outer and 1 < inner:  # XLA is slow with a transposed batch
+    if outer > 1 and inner > 1:  # XLA is slow with a transposed batch
         many = _copies(matrix, outer, transposed, by_product=len(state) in TILED)
         return dot(many, view, (((2,), (1,)), ((0,), (0,)))).reshape(-1, batch)
     matrix = matrix.T if transposed else matrix

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from qjax._typing import Array
 from qjax.circuit import Reference
@@ -36,9 +37,9 @@ class _Selection(NamedTuple):
         """All numbers, (count, ...)."""
         joined, index, scale, shift = self
         total, behind = len(joined), (1,) * (joined.ndim - 1)
-        if np.array_equal(index, np.arange(total)) and (scale == scale[0]).all():
-            picked = joined if scale[0] == 1 else joined * scale[0].astype(joined.dtype)
-        elif index.size * total <= LARGEST_SELECTION:
+        if (even := self.evenly_spaced(0, len(index))) is not None:
+            return even
+        if index.size * total <= LARGEST_SELECTION:
             # XLA turns the derivative of a gather into a loop over single numbers.
             picked = matmul(self.table(np.eye(index.size)).T, joined)
         else:
@@ -46,6 +47,20 @@ class _Selection(NamedTuple):
         if not shift.any():
             return picked
         return picked + jnp.asarray(shift.reshape(-1, *behind), picked.dtype)
+
+    def evenly_spaced(self, start: int, count: int) -> Array | None:
+        """Some of the numbers by a slice, if they have equal distances, scales and shifts."""
+        index, scale, shift = (x[start : start + count] for x in self[1:])
+        distances = np.diff(index) if count > 1 else np.ones(1, int)
+        alike = [(x == x[0]).all() for x in (distances, scale, shift)]
+        if not all(alike) or distances[0] < 1:
+            return None
+        picked = self.joined
+        if count < len(picked):
+            stop, stride = int(index[-1]) + 1, int(distances[0])
+            picked = lax.slice_in_dim(picked, int(index[0]), stop, stride)
+        picked = picked if scale[0] == 1 else picked * scale[0].astype(picked.dtype)
+        return picked if shift[0] == 0 else picked + shift[0].astype(picked.dtype)
 
     def sums(self, weights: np.ndarray) -> Array:
         """Numbers (count,) times weights (count, sums)."""
@@ -150,8 +165,13 @@ class Wanted:
 
     def get(self, name: str) -> Array:
         """Values of a function of the numbers, (*shape, ...)."""
-        whole = self.numbers.whole(name, self.sample)
         count = prod(self.shape)
+        selection = self.numbers.selection(self.sample)
+        if name == "angle" and len(selection.index) * len(selection.joined) > LARGEST_SELECTION:
+            even = selection.evenly_spaced(self.start, count)
+            if even is not None:
+                return even.reshape((*self.shape, *even.shape[1:]))
+        whole = self.numbers.whole(name, self.sample)
         chosen = whole if count == whole.shape[0] else whole[self.start : self.start + count]
         return chosen.reshape((*self.shape, *whole.shape[1:]))
 

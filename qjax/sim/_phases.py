@@ -23,7 +23,15 @@ from qjax.sim._numbers import Wanted
 from qjax.sim._outer import outer_planar
 from qjax.sim._tables import PhaseTerms
 
-__all__ = ["PhaseLayout", "phase_layout", "phase_tables", "phase_units", "table_sums"]
+__all__ = [
+    "PhaseLayout",
+    "joined",
+    "phase_layout",
+    "phase_tables",
+    "phase_units",
+    "table_sums",
+    "taken_apart",
+]
 
 LARGEST_GROUP = 6  # sites
 LARGEST_TABLE = 2**12
@@ -40,6 +48,7 @@ class PhaseLayout(NamedTuple):
 
     Attributes:
         order: of the axes.
+        dims: of its sites.
         tables: per table the positions, among the sites of the order, that it covers.
         runs: sizes of the runs of sites between two boundaries.
         shapes: per table its shape, one wherever it broadcasts, without batch.
@@ -48,6 +57,7 @@ class PhaseLayout(NamedTuple):
     """
 
     order: Order
+    dims: tuple[int, ...]
     tables: tuple[tuple[int, ...], ...]
     runs: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
@@ -101,52 +111,84 @@ def _with_shapes(
     )
     axis = None if component is None else [a for a, _ in spans].index(component) if (
         component < len(sites)) else len(spans)  # fmt: skip
-    return PhaseLayout(order, tables, runs, shapes, axis, ())
+    return PhaseLayout(order, tuple(dims[s] for s in sites), tables, runs, shapes, axis, ())
 
 
 def phase_tables(
-    steps: Sequence[tuple[PhaseLayout, dict[bool, PhaseTerms]]], dims: Sequence[int], dtype: Any
+    steps: Sequence[tuple[PhaseLayout, dict[bool, PhaseTerms]]], dtype: Any
 ) -> list[tuple[Array, ...]]:
     """The tables of several diagonals, each (repeats in a loop, entries, batch or 1).
 
-    Tables of phases that a batch shares are made together, by one product: to a small circuit, and
-    to the compiler, each operation costs the same, however few numbers it makes.
+    Small tables of phases that a batch shares are made together, by one product, and those of one
+    diagonal stay together, see `joined`: to a small circuit, and to the compiler, each operation
+    costs the same, however few numbers it makes.
     """
-    pieces: list[list[list[Any]]] = []  # per step and table what is summed
+    pieces: list[list[list[Any]]] = []  # per step and array what is summed
     waiting: list[tuple[list[Any], Wanted, np.ndarray]] = []  # where to, angles, (terms, entries)
     for layout, parts in steps:
-        tables: list[list[Any]] = [[] for _ in layout.tables]
-        pieces.append(tables)
-        for sample, part in parts.items():
-            for table, (angles, left, right) in _shares(layout, part, dims):
-                if angles is None:
-                    tables[table].append(jnp.asarray((left.T @ right).reshape(-1, 1), dtype))
-                elif sample or left.shape[1] > 1:
-                    tables[table].append(_weighted(angles.get("angle"), left, right, sample))
-                elif len(angles.shape) > 1:
-                    tables[table].append(angles.sums(left * right)[..., None])
-                else:
-                    waiting.append((tables[table], angles, left * right))
+        together = True not in parts and _are_small(layout)
+        entries = [sum(_entries(layout))] if together else _entries(layout)
+        arrays: list[list[Any]] = [[] for _ in entries]
+        pieces.append(arrays)
+        shares = [
+            (sample, share) for sample, part in parts.items() for share in _shares(layout, part)
+        ]
+        if together:
+            shares = [(False, share) for share in _together(layout, [each for _, each in shares])]
+        for sample, (i, angles, left, right) in shares:
+            if angles is None:
+                arrays[i].append(jnp.asarray((left.T @ right).reshape(-1, 1), dtype))
+            elif sample or left.shape[1] > 1:
+                arrays[i].append(_weighted(angles.get("angle"), left, right, sample))
+            elif len(angles.shape) > 1:
+                arrays[i].append(angles.sums(left * right)[..., None])
+            else:
+                waiting.append((arrays[i], angles, left * right))
     for summands, values in _joint(waiting):
         summands.append(values)
-    return [
-        tuple(
-            reduce(jnp.add, summands)
-            if summands
-            else jnp.zeros((_entries(layout, t, dims), 1), dtype)
-            for t, summands in enumerate(tables)
+    result = []
+    for (layout, parts), arrays in zip(steps, pieces, strict=True):
+        together = True not in parts and _are_small(layout)
+        entries = [sum(_entries(layout))] if together else _entries(layout)
+        whole = tuple(
+            reduce(jnp.add, summands) if summands else jnp.zeros((size, 1), dtype)
+            for size, summands in zip(entries, arrays, strict=True)
         )
-        for (layout, _), tables in zip(steps, pieces, strict=True)
-    ]
+        result.append(whole if together else joined(layout, whole))
+    return result
 
 
-def _entries(layout: PhaseLayout, table: int, dims: Sequence[int]) -> int:
-    sites = sites_of(layout.order)
-    return prod(dims[sites[p]] for p in layout.tables[table])
+def joined(layout: PhaseLayout, tables: Sequence[Array]) -> tuple[Array, ...]:
+    """All tables of a diagonal as one, if they are small and the same for all samples."""
+    if len(tables) == 1 or any(t.shape[-1] > 1 for t in tables) or not _are_small(layout):
+        return tuple(tables)
+    repeats = max((table.shape[:-2] for table in tables), key=len)
+    alike = [jnp.broadcast_to(table, (*repeats, *table.shape[-2:])) for table in tables]
+    return (lax.concatenate(alike, alike[0].ndim - 2),)
 
 
-def _shares(layout: PhaseLayout, part: PhaseTerms, dims: Sequence[int]) -> Iterator[tuple]:
-    """What terms add to which table: (table, (angles or None, two factors of the phases)).
+def taken_apart(layout: PhaseLayout, arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """The tables (entries, batch or 1) of a diagonal from what `joined` makes of them."""
+    if len(arrays) == len(layout.tables):
+        return tuple(arrays)
+    parts = lax.split(lax.squeeze(arrays[0], (1,)), _entries(layout))
+    return tuple(lax.expand_dims(part, (1,)) for part in parts)
+
+
+def _are_small(layout: PhaseLayout) -> bool:
+    return max(_entries(layout)) <= LARGEST_TABLE
+
+
+def _entries(layout: PhaseLayout) -> list[int]:
+    """Of each table."""
+    return [prod(shape) for shape in layout.shapes]
+
+
+Share = tuple[int, Wanted | None, np.ndarray, np.ndarray]
+
+
+def _shares(layout: PhaseLayout, part: PhaseTerms) -> Iterator[Share]:
+    """What terms add to which table: (table, angles or None, two factors of the phases).
 
     The factors are (terms, entries of a half): of tables that are not large, the first has one.
     """
@@ -155,13 +197,25 @@ def _shares(layout: PhaseLayout, part: PhaseTerms, dims: Sequence[int]) -> Itera
     covers = [set(table) for table in layout.tables]
     for terms, angles in ((part.columns, part.angles), (part.fixed, None)):
         homes = np.asarray([_home(term, place, covers) for term in terms])
-        for t, table in enumerate(layout.tables):
+        for t, (table, entries) in enumerate(zip(layout.tables, _entries(layout), strict=True)):
             if not (homes == t).any():
                 continue
-            half = len(table) // 2 if _entries(layout, t, dims) > LARGEST_TABLE else 0
-            left = np.stack([_row(term, table[:half], sites, dims) for term in terms])
-            right = np.stack([_row(term, table[half:], sites, dims) for term in terms])
-            yield t, (angles, 1.0 * (homes == t)[:, None] * left, right)
+            half = len(table) // 2 if entries > LARGEST_TABLE else 0
+            left = np.stack([_row(term, table[:half], sites, layout) for term in terms])
+            right = np.stack([_row(term, table[half:], sites, layout) for term in terms])
+            yield t, angles, 1.0 * (homes == t)[:, None] * left, right
+
+
+def _together(layout: PhaseLayout, shares: Sequence[Share]) -> Iterator[Share]:
+    """Shares of one array that holds all tables."""
+    edges = [0, *accumulate(_entries(layout))]
+    for own in (True, False):
+        chosen = [share for share in shares if (share[1] is not None) == own]
+        if chosen:
+            whole = np.zeros((len(chosen[0][3]), edges[-1]))
+            for t, _, left, right in chosen:
+                whole[:, edges[t] : edges[t + 1]] = left * right
+            yield 0, chosen[0][1], np.ones((len(whole), 1)), whole
 
 
 def _joint(
@@ -198,19 +252,23 @@ def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -
 
 def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tuple[Unit, ...]]:
     """Cosines and sines of the tables of several diagonals, which broadcast against the state."""
-    shared = {
-        (s, t): table.reshape(-1)
-        for s, (_, tables) in enumerate(steps)
-        for t, table in enumerate(tables)
-        if table.shape[-1] == 1
-    }
-    small = {key: table for key, table in shared.items() if len(table) <= LARGEST_TABLE}
-    known = dict(zip(small, _waves(list(small.values())), strict=True))
-    for key, table in shared.items():
-        if key not in small:  # not all at once, which would take the memory of several states
-            known |= {key: _waves([table])[0]}
+    known: dict[tuple[int, int], Array] = {}
+    vectors: list[Array] = []
+    places: list[tuple[int, int]] = []
+    for s, (layout, arrays) in enumerate(steps):
+        for t, array in enumerate(arrays):
+            flat = array.reshape(-1)
+            if array.shape[-1] == 1 and _are_small(layout):
+                vectors.append(flat)
+                places += (
+                    [(s, t)] if len(arrays) > 1 else [(s, k) for k in range(len(layout.tables))]
+                )
+            elif array.shape[-1] == 1:  # not all at once, which would take as much as states
+                known[s, t] = _waves([flat], [len(flat)])[0]
+    sizes = [_entries(steps[s][0])[t] for s, t in places]
+    known |= zip(places, _waves(vectors, sizes), strict=True)
     result = []
-    for s, (layout, tables) in enumerate(steps):
+    for s, (layout, arrays) in enumerate(steps):
         units = []
         for group in layout.merged:
             shape = np.broadcast_shapes(*(layout.shapes[t] for t in group))
@@ -218,27 +276,31 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
                 flat = reduce(outer_planar, [known[s, t] for t in group])
                 unit = Unit(*(part.reshape((*shape, 1)) for part in flat))
             else:
-                total: Any = sum(tables[t].reshape((*layout.shapes[t], -1)) for t in group)
+                total: Any = sum(arrays[t].reshape((*layout.shapes[t], -1)) for t in group)
                 unit = Unit(jnp.cos(total), jnp.sin(total))
             units.append(unit)
         result.append(tuple(units))
     return result
 
 
-def _waves(tables: Sequence[Array]) -> list[Array]:
-    """Cosine and sine of the phases in each of some tables, (2, entries).
+def _waves(vectors: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
+    """Cosine and sine of phases, (2, size) of each table.
 
     They come out of matrix products: XLA would otherwise fuse a cosine with the pass over the
     state and compute it anew for every number of it. The barrier keeps it from seeing through the
     product, which of a stack is a sum of products with its rows.
+
+    Args:
+        vectors: of all phases, one behind the other.
+        sizes: of the tables.
     """
-    if not tables:
+    if not vectors:
         return []
-    phases = jnp.concatenate(tables) if len(tables) > 1 else tables[0]
-    unit = lax.optimization_barrier(jnp.stack([jnp.cos(phases), jnp.sin(phases)]))
-    edges = list(accumulate(map(len, tables)))
-    if len(tables) == 1 or edges[-1] > LARGEST_PICKED:
-        return lax.split(matmul(np.eye(2), unit), [len(table) for table in tables], axis=1)
+    phases = lax.concatenate(vectors, 0) if len(vectors) > 1 else vectors[0]
+    unit = lax.optimization_barrier(jnp.stack([lax.cos(phases), lax.sin(phases)]))
+    edges = list(accumulate(sizes))
+    if len(sizes) == 1 or edges[-1] > LARGEST_PICKED:
+        return lax.split(matmul(np.eye(2), unit), sizes, axis=1)
     # For each slice XLA would compile a kernel.
     columns = np.split(np.eye(edges[-1]), edges[:-1], axis=1)
     return [matmul(unit, chosen) for chosen in columns]
@@ -250,14 +312,20 @@ def _home(term: Term, place: dict[int, int], covers: list[set[int]]) -> int:
     return next(i for i, cover in enumerate(covers) if positions <= cover)
 
 
-def _row(term: Term, table: tuple[int, ...], sites: tuple[int, ...], dims: Sequence[int]) -> Any:
+def _row(term: Term, table: tuple[int, ...], sites: tuple[int, ...], layout: PhaseLayout) -> Any:
     """Phases of one term per unit angle over the entries of a table."""
     columns = dict(zip(*term, strict=True))
-    return kron_columns([columns.get(sites[p], (1.0,) * dims[sites[p]]) for p in table])
+    return kron_columns([columns.get(sites[p], (1.0,) * layout.dims[p]) for p in table])
 
 
 def table_sums(layout: PhaseLayout, density: Array, like: Sequence[Array]) -> tuple[Array, ...]:
-    """Cotangents of the tables, (entries, batch or 1), from that of phases (runs..., batch)."""
+    """Cotangents of the tables as `joined` ones, from that of phases (runs..., batch).
+
+    Args:
+        layout: of the tables.
+        density: cotangent of the phases.
+        like: arrays that end in the batch of each table, or one.
+    """
     sums = []
     for shape, table in zip(layout.shapes, like, strict=True):
         axes = [i for i, size in enumerate(shape) if size == 1 and layout.runs[i] != 1]
@@ -265,4 +333,4 @@ def table_sums(layout: PhaseLayout, density: Array, like: Sequence[Array]) -> tu
             axes.append(len(shape))
         summed = jnp.sum(density, axis=tuple(axes), keepdims=True)
         sums.append(summed.reshape(-1, table.shape[-1]))
-    return tuple(sums)
+    return joined(layout, sums)

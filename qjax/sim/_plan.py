@@ -39,6 +39,7 @@ __all__ = [
 LARGEST_BLOCKS = (8, 16, 32, 64, 128, 256)  # sizes K of a block's matrix that are tried
 LONGEST_PERIOD = 1024  # factors of a layer that may become a loop
 UNROLLED = 24  # blocks up to which a repeated layer is written out
+MANY_TURNS = 16  # of a loop, beside which a few more gates in one cost nothing
 LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as a whole
 MOST_PRODUCTS = 256  # of functions of angles, in a matrix built in one go
 LARGEST_CONSTANT = 2**20  # entries of what such a matrix is built from
@@ -615,12 +616,20 @@ def _cached_plan(structure: Structure, task: Task) -> Plan:
     return plan_factors(factors, dims, task, structure)
 
 
-def make_plan(structure: Structure, task: Task | None = None, **options: object) -> Plan:
+def make_plan(
+    structure: Structure,
+    task: Task | None = None,
+    *,
+    longer: Structure | None = None,
+    **options: object,
+) -> Plan:
     """Plans the simulation of a circuit.
 
     Args:
         structure: of the circuit.
         task: what the plan is for.
+        longer: structure of a circuit with more gates that may be run instead: it is, if a loop
+            of many turns takes in what would be compiled apart.
         **options: fields of the task by keyword: `mixed` for a density matrix, `batch` for the
             number of samples, `fuse=False` for the reference plan in which every factor is a pass
             over the state, which fused plans are tested against.
@@ -640,4 +649,9 @@ def make_plan(structure: Structure, task: Task | None = None, **options: object)
           matrix on qubits 0, 1: CX
     """
     base = Task(device=default_device()) if task is None else task
-    return _cached_plan(structure, base._replace(**options) if options else base)
+    base = base._replace(**options) if options else base
+    plan = _cached_plan(structure, base)
+    if longer is None or max((s.repeats for s in plan.segments), default=1) < MANY_TURNS:
+        return plan
+    other = _cached_plan(longer, base)
+    return other if len(other.segments) < len(plan.segments) else plan

@@ -47,6 +47,7 @@ class _Spec(NamedTuple):
         given: whether an initial state is among the operands.
         fuse: merge gates into blocks.
         max_bytes: of states that a gradient may keep; None for the default.
+        longer: structure that may be run instead if it is one loop; None if there is no other.
         shapes: of the operands without batch.
         batch: number of samples, or None.
         batched: which operands have it, as their last axis.
@@ -59,6 +60,7 @@ class _Spec(NamedTuple):
     given: bool
     fuse: bool
     max_bytes: int | None
+    longer: Structure | None
     shapes: tuple[tuple[int, ...], ...]
     batch: int | None = None
     batched: tuple[bool, ...] = ()
@@ -95,7 +97,7 @@ class _Spec(NamedTuple):
             fuse=self.fuse,
             device=default_device(),
         )
-        return make_plan(self.structure, task)
+        return make_plan(self.structure, task, longer=self.longer)
 
 
 def pauli_size(structure: Structure) -> int:
@@ -407,6 +409,7 @@ def evolve_state(
     mixed: bool = False,
     fuse: bool = True,
     max_bytes: int | None = None,
+    longer: Structure | None = None,
 ) -> Array:
     """Runs the gates and channels of a circuit.
 
@@ -419,6 +422,7 @@ def evolve_state(
         mixed: whether the state is a density matrix.
         fuse: merge gates into blocks; False is the reference path.
         max_bytes: of states that a gradient may keep to save time; 64 MiB if not given.
+        longer: structure that may be run instead, where it is compiled faster.
 
     Returns:
         (2 * 2**n,) real parts then imaginary parts, or (4**n * 2**records,) Pauli coefficients.
@@ -429,6 +433,7 @@ def evolve_state(
     if state is not None:
         operands.append(state.astype(dtype))
     shapes = tuple(tuple(o.shape) for o in operands)
-    spec = _Spec(structure, mixed, state is not None, fuse, max_bytes, shapes)
+    longer = None if longer == structure else longer
+    spec = _Spec(structure, mixed, state is not None, fuse, max_bytes, longer, shapes)
     assert prod(_result_shape(spec)) > 0
     return _evolve.bind(*operands, spec=spec)

@@ -18,7 +18,7 @@ from qjax.circuit import Circuit, Structure, is_noisy
 from qjax.linalg import is_density_matrix, partial_trace
 from qjax.measure import confuse, marginal, planar_expectations
 from qjax.observables import PauliWord
-from qjax.sim._lightcone import pull_back
+from qjax.sim._lightcone import PulledBack, pull_back
 from qjax.sim._numbers import reference_values
 from qjax.sim._pauli_basis import (
     from_pauli,
@@ -145,20 +145,18 @@ def word_values(
     if _is_mixed(structure, initial):
         state, weight = _pauli_state(structure, params, data, initial, **options)
         return pauli_expectations(state, words, readout), weight
-    words, signs, structure = _simplified(structure, words)
-    state, weight = _planar_state(structure, params, data, initial, **options)
+    structure, words, signs, longer = _simplified(structure, words)
+    state, weight = _planar_state(structure, params, data, initial, longer=longer, **options)
     values = planar_expectations(state, words, readout)
-    return values if signs is None else values * jnp.asarray(signs, values.dtype), weight
+    is_signed = any(sign != 1 for sign in signs)
+    return values * jnp.asarray(signs, values.dtype) if is_signed else values, weight
 
 
-def _simplified(
-    structure: Structure, words: tuple[PauliWord, ...]
-) -> tuple[tuple[PauliWord, ...], Any, Structure]:
+def _simplified(structure: Structure, words: tuple[PauliWord, ...]) -> PulledBack:
     """Moves gates at the end of a circuit into the words, where nothing stands against it."""
     if postselects(structure) or any(s.kind.name == "ReadoutError" for s in structure.steps):
-        return words, None, structure
-    shorter, moved, signs = pull_back(structure, words)
-    return moved, None if all(s == 1 for s in signs) else signs, shorter
+        return PulledBack(structure, words, (1,) * len(words), structure)
+    return pull_back(structure, words)
 
 
 def outcome_probabilities(

@@ -7,13 +7,16 @@ gates disappear in that constant. Complex matrices are pairs of real arrays thro
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from dataclasses import dataclass
+from functools import lru_cache, partial, reduce
 from itertools import groupby
 from math import prod
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from qjax._typing import Array
 from qjax.sim._dot import matmul
@@ -25,8 +28,10 @@ from qjax.sim._waves import in_waves, waves
 
 __all__ = [
     "Linear",
+    "Packed",
     "Pair",
     "PhaseTerms",
+    "Tables",
     "as_pair",
     "block_tables",
     "by_products",
@@ -38,7 +43,8 @@ __all__ = [
 ]
 
 LARGE_STATE = 2**15  # numbers from which small arrays are made by products
-MOST_ROWS = 512  # of all matrices of one form together
+MOST_ROWS = 512  # of all matrices that are packed together
+LARGEST_BASIS = 2**20  # entries of what they are built from
 
 
 class Pair(NamedTuple):
@@ -198,33 +204,81 @@ def outer_features(features: Sequence[tuple[str, ...]], wanted: Wanted) -> Array
 Rows = list[list[Block]]  # (blocks that are built together, repeats)
 
 
-def block_tables(plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[list[Any]]]:
-    """Looks at all blocks, then builds what the engine applies.
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Packed:
+    """One of several matrices that lie one below the other.
 
-    Returns:
-        A function that gives per segment and block: for a dense block a `Pair` of matrices,
-        (repeats, K, K) in a loop and (K, K) elsewhere, NumPy where they are fixed, batch last if
-        they differ from sample to sample; for phases `PhaseTerms` by whether they differ from
-        sample to sample; for a split block None.
+    Attributes:
+        pack: which array of the segment holds them.
+        place: which of its matrices this is.
+        count: how many it holds.
+    """
+
+    pack: int
+    place: int
+    count: int
+
+
+class Tables(NamedTuple):
+    """What the blocks of a segment are made of.
+
+    Attributes:
+        blocks: for a dense block a `Pair` of matrices, (repeats, K, K) in a loop and (K, K)
+            elsewhere, NumPy where they are fixed, batch last if they differ from sample to sample,
+            or where it is `Packed`; for phases `PhaseTerms` by whether they differ from sample to
+            sample; for other blocks None.
+        packs: matrices, (count * K, K), repeats in front in a loop; of planes, and so of twice the
+            size, if they are complex.
+    """
+
+    blocks: list[Any]
+    packs: list[Array]
+
+
+def block_tables(
+    plan: Plan, numbers: Numbers, dtype: Any, has_component: Callable[[int, int], bool]
+) -> Callable[[], list[Tables]]:
+    """Looks at all blocks, then gives what the segments are made of.
+
+    Args:
+        plan: whose blocks.
+        numbers: that serve them.
+        dtype: real dtype of the tables.
+        has_component: whether a block, by segment and place in it, meets a state with real and
+            imaginary parts.
     """
     groups: dict[Any, list[tuple[int, int]]] = {}
     waiting: list[tuple[list[tuple[int, int]], Callable[[], list[Any]]]] = []
     for s, segment in enumerate(plan.segments):
         for j, block in enumerate(segment.blocks):
             if block.kind == "dense":
-                groups.setdefault(_group_key(block, segment, plan), []).append((s, j))
+                key = _group_key(block, segment, plan)
+                if by_products(plan):  # what is packed is taken apart in its segment
+                    key = (key, s, block.complex and has_component(s, j))
+                groups.setdefault(key, []).append((s, j))
             elif block.kind == "phases":
                 terms = _phase_terms([row[j] for row in segment.rows], numbers)
                 waiting.append(([(s, j)], lambda terms=terms: [terms]))
     for members in groups.values():
         rows = [[row[j] for row in plan.segments[s].rows] for s, j in members]
-        waiting.append((members, _matrices(rows, plan, numbers, dtype)))
+        make = _matrices
+        if by_products(plan) and _can_be_packed(rows, plan):
+            is_planar = rows[0][0].complex and has_component(*members[0])
+            if is_planar or not rows[0][0].complex:
+                make = partial(_pack, is_planar=is_planar)
+        waiting.append((members, make(rows, plan, numbers, dtype)))
 
-    def ready() -> list[list[Any]]:
-        tables: list[list[Any]] = [[None] * len(segment.blocks) for segment in plan.segments]
+    def ready() -> list[Tables]:
+        tables = [Tables([None] * len(segment.blocks), []) for segment in plan.segments]
         for members, answer in waiting:
-            for (s, j), value in zip(members, answer(), strict=True):
-                tables[s][j] = value
+            values = answer()
+            if len(values) < len(members):
+                packs = tables[members[0][0]].packs
+                packs += values
+                values = [Packed(len(packs) - 1, i, len(members)) for i in range(len(members))]
+            for (s, j), value in zip(members, values, strict=True):
+                tables[s].blocks[j] = value
         return tables
 
     return ready
@@ -237,23 +291,65 @@ def _group_key(block: Block, segment: Segment, plan: Plan) -> Any:
     return (_sketch(block), dims, block.sample, segment.repeats, unique)
 
 
-def _matrices(rows: Rows, plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[Pair]]:
+def _pieces_of(block: Block, plan: Plan) -> tuple[_Piece, ...]:
+    return _pieces(_sketch(block), tuple(plan.dims[s] for s in block.sites))
+
+
+def _matrices(rows: Rows, plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[Any]]:
     """Matrices of blocks of one form."""
     first = rows[0][0]
-    dims = tuple(plan.dims[s] for s in first.sites)
-    take = _take_by_product if by_products(plan) and not first.sample and _few(rows) else _take
-    pieces = _pieces(_sketch(first), dims)
-    makers = [_maker(piece, rows, dims, numbers, dtype, by_products(plan)) for piece in pieces]
+    whole = _all_matrices(rows, plan, numbers, dtype, is_planar=False)
+    return lambda: [_take(whole(), i, rows, first.sample) for i in range(len(rows))]
 
-    def ready() -> list[Pair]:
-        whole: Pair | None = None
-        for maker in makers:
-            part = maker()
-            whole = part if whole is None else multiply(part, whole)
-        assert whole is not None
-        return [take(whole, i, rows, first.sample) for i in range(len(rows))]
+
+def _pack(
+    rows: Rows, plan: Plan, numbers: Numbers, dtype: Any, is_planar: bool
+) -> Callable[[], list[Array]]:
+    """Matrices of blocks of one form in one array, those of one turn of a loop together."""
+    turns = [list(turn) for turn in zip(*rows, strict=True)]
+    whole = _all_matrices(turns, plan, numbers, dtype, is_planar)
+
+    def ready() -> list[Array]:
+        matrices = whole().real
+        packed = matrices.reshape(len(turns), -1, matrices.shape[-1])
+        return [packed if len(turns) > 1 else lax.squeeze(packed, (0,))]
 
     return ready
+
+
+def _can_be_packed(rows: Rows, plan: Plan) -> bool:
+    """Whether the matrices of several blocks stay in one array, until each is used.
+
+    They are then taken by products; and a loop costs the compiler two kernels or three for every
+    array that it has one entry of in each turn.
+    """
+    first = rows[0][0]
+    pieces = _pieces_of(first, plan)
+    entries = (4 if first.complex else 1) * first.size**2
+    return (
+        1 < len(rows) <= MOST_ROWS // first.size
+        and not first.sample
+        and all(p.basis is not None and len(p.basis) * entries <= LARGEST_BASIS for p in pieces)
+        and any(p.angles for p in pieces)
+    )
+
+
+def _all_matrices(
+    rows: Rows, plan: Plan, numbers: Numbers, dtype: Any, is_planar: bool
+) -> Callable[[], Pair]:
+    """Matrices of blocks of one form, (rows, ..., K, K), or (rows, 2 K, 2 K) if they are of planes."""
+    dims = tuple(plan.dims[s] for s in rows[0][0].sites)
+    pieces = _pieces_of(rows[0][0], plan)
+    if is_planar:
+        pieces = tuple(piece._replace(basis=_planar(piece.basis)) for piece in pieces)
+    makers = [_maker(piece, rows, dims, numbers, dtype, by_products(plan)) for piece in pieces]
+    return lambda: reduce(lambda whole, maker: multiply(maker(), whole), makers[1:], makers[0]())
+
+
+def _planar(basis: np.ndarray | None) -> np.ndarray:
+    """Complex matrices (..., K, K) as real ones of planes, [[Re, -Im], [Im, Re]]."""
+    real, imag = np.real(basis), np.imag(basis)
+    return np.block([[real, -imag], [imag, real]])
 
 
 def by_products(plan: Plan) -> bool:
@@ -264,34 +360,6 @@ def by_products(plan: Plan) -> bool:
     state.
     """
     return plan.task.device == "cpu" and prod(plan.dims) >= LARGE_STATE
-
-
-def _few(rows: Rows) -> bool:
-    """Whether matrices of one form are few enough for that."""
-    size, repeats = rows[0][0].size, len(rows[0])
-    return 1 < len(rows) <= MOST_ROWS // _rows_each(size, repeats)
-
-
-def _rows_each(size: int, repeats: int) -> int:
-    """As how many rows the matrices of one block are taken; those of a loop as long ones."""
-    return size if repeats == 1 else min(size, repeats)
-
-
-def _take_by_product(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:
-    """As `_take`, from (matrices, K, K) by a product of all with rows of a unit."""
-    assert not sample
-    size, repeats = rows[0][0].size, len(rows[0])
-    count = _rows_each(size, repeats)
-    chosen = np.eye(len(rows) * count)[i * count : (i + 1) * count]
-    shape = (size, size) if repeats == 1 else (repeats, size, size)
-
-    def part(array: Any) -> Any:
-        if array is None or isinstance(array, np.ndarray):
-            return array
-        flat = array.reshape(len(rows) * count, -1)
-        return matmul(chosen, flat).reshape(shape)
-
-    return Pair(part(whole.real), part(whole.imag))
 
 
 def _take(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:

@@ -33,7 +33,7 @@ def test_last_layer_of_an_ansatz_is_absorbed():
     """The phases and the CX of the last layer cost nothing where only Z is read."""
     circuit = qj.hardware_efficient(RNG.normal(size=(2, 4, 2)), "circular")
     words = tuple(z(q) for q in range(4))
-    shorter, moved, signs = pull_back(circuit.structure, words)
+    shorter, moved, signs, longer = pull_back(circuit.structure, words)
     assert len(circuit) - len(shorter.steps) == 8  # four RZ and four CX
     assert set(signs) == {1}
     assert moved[3] == z(0, 1, 2, 3)  # Z3 -> Z2 Z3 -> Z1 Z2 Z3 -> Z0 Z1 Z2 Z3
@@ -44,7 +44,7 @@ def test_last_layer_of_an_ansatz_is_absorbed():
 def test_signs():
     """X turns Z into -Z."""
     circuit = qj.Circuit(2, [qj.RY(0.3, 0), qj.X(0), qj.CX(0, 1), qj.SWAP(0, 1), qj.X(1)])
-    shorter, moved, signs = pull_back(circuit.structure, (z(0), z(1)))
+    shorter, moved, signs, longer = pull_back(circuit.structure, (z(0), z(1)))
     assert len(shorter.steps) == 1
     assert (moved, signs) == ((z(0, 1), z(0)), (-1, 1))
 
