@@ -140,7 +140,7 @@ def _leave(state: Array, order: Order, wanted: Order, plan: Plan) -> Array:
     return move_axes(state, wanted, order, plan.dims)
 
 
-def _run_keeping(run: Run, tools: list[list[Any]], state: Array) -> list[Any]:
+def _run_keeping(run: Run, tools: list[Any], state: Array) -> list[Any]:
     """Runs a plan and returns, per stretch and step, the state that the step meets."""
     plan, order = run.plan, run.start
     kept: list[Any] = []

@@ -163,7 +163,8 @@ def _prepare(step: Step, pair: Pair, dtype: Any) -> Array:
 
 def _is_stacked(step: Step, array: Array, repeats: int) -> bool:
     """Whether an array of a loop has one entry per turn."""
-    rank = 2 + (1 if step.block.sample and step.block.kind == "dense" else 0)
+    is_joint = step.phases is not None and step.phases.together
+    rank = 1 if is_joint else 3 if step.block.sample and step.block.kind == "dense" else 2
     return repeats > 1 and array.ndim > rank
 
 

@@ -33,34 +33,27 @@ class _Selection(NamedTuple):
     scale: np.ndarray
     shift: np.ndarray
 
-    def values(self) -> Array:
-        """All numbers, (count, ...)."""
-        joined, index, scale, shift = self
+    def values(self, start: int = 0, count: int | None = None) -> Array:
+        """All numbers, (count, ...), or some."""
+        end = None if count is None else start + count
+        joined, *numbers = self
+        index, scale, shift = (x[start:end] for x in numbers)
         total, behind = len(joined), (1,) * (joined.ndim - 1)
-        if (even := self.evenly_spaced(0, len(index))) is not None:
-            return even
-        if index.size * total <= LARGEST_SELECTION:
+        distances = np.diff(index) if len(index) > 1 else np.ones(1, int)
+        if (distances == distances[0]).all() and distances[0] > 0 and (scale == scale[0]).all():
+            stop, stride = int(index[-1]) + 1, int(distances[0])
+            picked = lax.slice_in_dim(joined, int(index[0]), stop, stride)
+            picked = picked if scale[0] == 1 else picked * scale[0].astype(joined.dtype)
+        elif index.size * total <= LARGEST_SELECTION:
             # XLA turns the derivative of a gather into a loop over single numbers.
-            picked = matmul(self.table(np.eye(index.size)).T, joined)
+            chosen = np.zeros((index.size, total))
+            chosen[np.arange(index.size), index] = scale
+            picked = matmul(chosen, joined)
         else:
             picked = joined[index] * jnp.asarray(scale.reshape(-1, *behind), joined.dtype)
         if not shift.any():
             return picked
         return picked + jnp.asarray(shift.reshape(-1, *behind), picked.dtype)
-
-    def evenly_spaced(self, start: int, count: int) -> Array | None:
-        """Some of the numbers by a slice, if they have equal distances, scales and shifts."""
-        index, scale, shift = (x[start : start + count] for x in self[1:])
-        distances = np.diff(index) if count > 1 else np.ones(1, int)
-        alike = [(x == x[0]).all() for x in (distances, scale, shift)]
-        if not all(alike) or distances[0] < 1:
-            return None
-        picked = self.joined
-        if count < len(picked):
-            stop, stride = int(index[-1]) + 1, int(distances[0])
-            picked = lax.slice_in_dim(picked, int(index[0]), stop, stride)
-        picked = picked if scale[0] == 1 else picked * scale[0].astype(picked.dtype)
-        return picked if shift[0] == 0 else picked + shift[0].astype(picked.dtype)
 
     def sums(self, weights: np.ndarray) -> Array:
         """Numbers (count,) times weights (count, sums)."""
@@ -168,9 +161,8 @@ class Wanted:
         count = prod(self.shape)
         selection = self.numbers.selection(self.sample)
         if name == "angle" and len(selection.index) * len(selection.joined) > LARGEST_SELECTION:
-            even = selection.evenly_spaced(self.start, count)
-            if even is not None:
-                return even.reshape((*self.shape, *even.shape[1:]))
+            chosen = selection.values(self.start, count)  # all would be a gather
+            return chosen.reshape((*self.shape, *chosen.shape[1:]))
         whole = self.numbers.whole(name, self.sample)
         chosen = whole if count == whole.shape[0] else whole[self.start : self.start + count]
         return chosen.reshape((*self.shape, *whole.shape[1:]))

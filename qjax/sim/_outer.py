@@ -94,5 +94,5 @@ def outer_picked(a: Picked, b: Picked, axis: int = 0) -> Array:
 
 def outer_planar(a: Array, b: Array) -> Array:
     """Vectors (parts, A) and (parts, B) as (parts, A B)."""
-    whole = [Picked(vector, np.eye(len(vector))) for vector in (a, b)]
-    return outer_picked(*whole).reshape(len(a), -1)
+    first, second = (Picked(vector, np.eye(len(vector))) for vector in (a, b))
+    return outer_picked(first, second).reshape(len(a), -1)

@@ -25,7 +25,6 @@ from qjax.sim._tables import PhaseTerms
 
 __all__ = [
     "PhaseLayout",
-    "joined",
     "phase_layout",
     "phase_tables",
     "phase_units",
@@ -54,6 +53,7 @@ class PhaseLayout(NamedTuple):
         shapes: per table its shape, one wherever it broadcasts, without batch.
         axis: of the component among the runs, or None.
         merged: positions of tables whose cosines are multiplied out, in pairs, or one by one.
+        together: whether one array holds all tables: they are small, and the same for all samples.
     """
 
     order: Order
@@ -63,10 +63,20 @@ class PhaseLayout(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     axis: int | None
     merged: tuple[tuple[int, ...], ...]
+    together: bool
 
 
-def phase_layout(order: Order, terms: Sequence[Term], dims: Sequence[int]) -> PhaseLayout:
-    """Chooses groups of axes for the given terms."""
+def phase_layout(
+    order: Order, terms: Sequence[Term], dims: Sequence[int], sample: bool
+) -> PhaseLayout:
+    """Chooses groups of axes for the given terms.
+
+    Args:
+        order: of the axes.
+        terms: of the diagonal.
+        dims: of all sites.
+        sample: whether phases differ from sample to sample.
+    """
     sites = sites_of(order)
     count = max(1, -(-len(sites) // LARGEST_GROUP))
     edges = [round(i * len(sites) / count) for i in range(count + 1)]
@@ -90,7 +100,9 @@ def phase_layout(order: Order, terms: Sequence[Term], dims: Sequence[int]) -> Ph
         merged = [tuple(range(i, min(i + 2, len(tables)))) for i in range(0, len(tables), 2)]
         merged += [(len(tables) + i,) for i in range(len(crossing))]
         tables += crossing
-    return _with_shapes(order, tuple(tables), sites, dims)._replace(merged=tuple(merged))
+    layout = _with_shapes(order, tuple(tables), sites, dims)
+    together = not sample and max(_entries(layout)) <= LARGEST_TABLE
+    return layout._replace(merged=tuple(merged), together=together)
 
 
 def _with_shapes(
@@ -111,72 +123,63 @@ def _with_shapes(
     )
     axis = None if component is None else [a for a, _ in spans].index(component) if (
         component < len(sites)) else len(spans)  # fmt: skip
-    return PhaseLayout(order, tuple(dims[s] for s in sites), tables, runs, shapes, axis, ())
+    return PhaseLayout(order, tuple(dims[s] for s in sites), tables, runs, shapes, axis, (), False)
 
 
 def phase_tables(
     steps: Sequence[tuple[PhaseLayout, dict[bool, PhaseTerms]]], dtype: Any
 ) -> list[tuple[Array, ...]]:
-    """The tables of several diagonals, each (repeats in a loop, entries, batch or 1).
+    """The tables of several diagonals, or per diagonal the one array that holds all of them.
 
-    Small tables of phases that a batch shares are made together, by one product, and those of one
-    diagonal stay together, see `joined`: to a small circuit, and to the compiler, each operation
-    costs the same, however few numbers it makes.
+    Tables are (repeats in a loop, entries, batch or 1). Those of a diagonal that is `together` are
+    one array (repeats in a loop, entries of all): to a small circuit, and to the compiler, each
+    operation costs the same, however few numbers it makes. What all diagonals outside loops have
+    of shared angles is made by one product.
     """
     pieces: list[list[list[Any]]] = []  # per step and array what is summed
-    waiting: list[tuple[list[Any], Wanted, np.ndarray]] = []  # where to, angles, (terms, entries)
+    waiting: list[tuple[list[Any], tuple[int, ...], Wanted, np.ndarray]] = []
     for layout, parts in steps:
-        together = True not in parts and _are_small(layout)
-        entries = [sum(_entries(layout))] if together else _entries(layout)
-        arrays: list[list[Any]] = [[] for _ in entries]
+        arrays: list[list[Any]] = [[] for _ in _arrays(layout)]
         pieces.append(arrays)
         shares = [
-            (sample, share) for sample, part in parts.items() for share in _shares(layout, part)
+            (sample, each) for sample, part in parts.items() for each in _shares(layout, part)
         ]
-        if together:
+        if layout.together:
             shares = [(False, share) for share in _together(layout, [each for _, each in shares])]
+        behind = () if layout.together else (1,)
         for sample, (i, angles, left, right) in shares:
             if angles is None:
-                arrays[i].append(jnp.asarray((left.T @ right).reshape(-1, 1), dtype))
+                arrays[i].append(jnp.asarray((left.T @ right).reshape(-1, *behind), dtype))
             elif sample or left.shape[1] > 1:
                 arrays[i].append(_weighted(angles.get("angle"), left, right, sample))
             elif len(angles.shape) > 1:
-                arrays[i].append(angles.sums(left * right)[..., None])
+                found = angles.sums(left * right)
+                arrays[i].append(found.reshape(*found.shape, *behind))
             else:
-                waiting.append((arrays[i], angles, left * right))
-    for summands, values in _joint(waiting):
-        summands.append(values)
-    result = []
-    for (layout, parts), arrays in zip(steps, pieces, strict=True):
-        together = True not in parts and _are_small(layout)
-        entries = [sum(_entries(layout))] if together else _entries(layout)
-        whole = tuple(
-            reduce(jnp.add, summands) if summands else jnp.zeros((size, 1), dtype)
-            for size, summands in zip(entries, arrays, strict=True)
+                waiting.append((arrays[i], behind, angles, left * right))
+    parts = _joint([each[2:] for each in waiting])
+    for (summands, behind, _, _), part in zip(waiting, parts, strict=True):
+        summands.append(part.reshape(-1, *behind))
+    return [
+        tuple(
+            reduce(jnp.add, summands) if summands else jnp.zeros(shape, dtype)
+            for shape, summands in zip(_arrays(layout), arrays, strict=True)
         )
-        result.append(whole if together else joined(layout, whole))
-    return result
+        for (layout, _), arrays in zip(steps, pieces, strict=True)
+    ]
 
 
-def joined(layout: PhaseLayout, tables: Sequence[Array]) -> tuple[Array, ...]:
-    """All tables of a diagonal as one, if they are small and the same for all samples."""
-    if len(tables) == 1 or any(t.shape[-1] > 1 for t in tables) or not _are_small(layout):
-        return tuple(tables)
-    repeats = max((table.shape[:-2] for table in tables), key=len)
-    alike = [jnp.broadcast_to(table, (*repeats, *table.shape[-2:])) for table in tables]
-    return (lax.concatenate(alike, alike[0].ndim - 2),)
+def _arrays(layout: PhaseLayout) -> list[tuple[int, ...]]:
+    """Shapes of the arrays of a diagonal, if no sample has its own."""
+    entries = _entries(layout)
+    return [(sum(entries),)] if layout.together else [(size, 1) for size in entries]
 
 
 def taken_apart(layout: PhaseLayout, arrays: Sequence[Array]) -> tuple[Array, ...]:
-    """The tables (entries, batch or 1) of a diagonal from what `joined` makes of them."""
-    if len(arrays) == len(layout.tables):
+    """The tables (entries, batch or 1) of a diagonal."""
+    if not layout.together:
         return tuple(arrays)
-    parts = lax.split(lax.squeeze(arrays[0], (1,)), _entries(layout))
-    return tuple(lax.expand_dims(part, (1,)) for part in parts)
-
-
-def _are_small(layout: PhaseLayout) -> bool:
-    return max(_entries(layout)) <= LARGEST_TABLE
+    return tuple(lax.expand_dims(part, (1,)) for part in lax.split(arrays[0], _entries(layout)))
 
 
 def _entries(layout: PhaseLayout) -> list[int]:
@@ -218,25 +221,19 @@ def _together(layout: PhaseLayout, shares: Sequence[Share]) -> Iterator[Share]:
             yield 0, chosen[0][1], np.ones((len(whole), 1)), whole
 
 
-def _joint(
-    waiting: Sequence[tuple[list[Any], Wanted, np.ndarray]],
-) -> Iterator[tuple[list[Any], Array]]:
-    """Products angles @ matrix, (entries, 1), of many small ones at once."""
+def _joint(waiting: Sequence[tuple[Wanted, np.ndarray]]) -> Sequence[Array]:
+    """Products of angles (terms,) with matrices (terms, entries), many small ones at once."""
     if not waiting:
-        return
-    edges = [0, *accumulate(matrix.shape[1] for _, _, matrix in waiting)]
-    selection = waiting[0][1].numbers.selection(False)
+        return []
+    edges = [0, *accumulate(matrix.shape[1] for _, matrix in waiting)]
+    selection = waiting[0][0].numbers.selection(False)
     count = len(selection.index)
     if max(count, len(selection.joined)) * edges[-1] > LARGEST_JOINT:
-        for target, wanted, matrix in waiting:
-            yield target, wanted.sums(matrix)[:, None]
-        return
+        return [wanted.sums(matrix) for wanted, matrix in waiting]
     whole = np.zeros((count, edges[-1]))
-    for edge, (_, wanted, matrix) in zip(edges, waiting, strict=False):
+    for edge, (wanted, matrix) in zip(edges, waiting, strict=False):
         whole[wanted.start : wanted.start + len(matrix), edge : edge + matrix.shape[1]] = matrix
-    parts = lax.split(selection.sums(whole), [matrix.shape[1] for _, _, matrix in waiting])
-    for (target, _, _), part in zip(waiting, parts, strict=True):
-        yield target, part[:, None]
+    return lax.split(selection.sums(whole), [matrix.shape[1] for _, matrix in waiting])
 
 
 def _weighted(angles: Any, left: np.ndarray, right: np.ndarray, batched: bool) -> Array:
@@ -256,15 +253,13 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
     vectors: list[Array] = []
     places: list[tuple[int, int]] = []
     for s, (layout, arrays) in enumerate(steps):
+        if layout.together:
+            vectors.append(arrays[0])
+            places += [(s, t) for t in range(len(layout.tables))]
+            continue
         for t, array in enumerate(arrays):
-            flat = array.reshape(-1)
-            if array.shape[-1] == 1 and _are_small(layout):
-                vectors.append(flat)
-                places += (
-                    [(s, t)] if len(arrays) > 1 else [(s, k) for k in range(len(layout.tables))]
-                )
-            elif array.shape[-1] == 1:  # not all at once, which would take as much as states
-                known[s, t] = _waves([flat], [len(flat)])[0]
+            if array.shape[-1] == 1:  # not all at once, which would take as much as states
+                known[s, t] = _waves([array.reshape(-1)], [len(array)])[0]
     sizes = [_entries(steps[s][0])[t] for s, t in places]
     known |= zip(places, _waves(vectors, sizes), strict=True)
     result = []
@@ -283,7 +278,7 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
     return result
 
 
-def _waves(vectors: Sequence[Array], sizes: Sequence[int]) -> list[Array]:
+def _waves(vectors: Sequence[Array], sizes: Sequence[int]) -> Sequence[Array]:
     """Cosine and sine of phases, (2, size) of each table.
 
     They come out of matrix products: XLA would otherwise fuse a cosine with the pass over the
@@ -319,7 +314,7 @@ def _row(term: Term, table: tuple[int, ...], sites: tuple[int, ...], layout: Pha
 
 
 def table_sums(layout: PhaseLayout, density: Array, like: Sequence[Array]) -> tuple[Array, ...]:
-    """Cotangents of the tables as `joined` ones, from that of phases (runs..., batch).
+    """Cotangents of the arrays that hold the tables, from that of phases (runs..., batch).
 
     Args:
         layout: of the tables.
@@ -333,4 +328,6 @@ def table_sums(layout: PhaseLayout, density: Array, like: Sequence[Array]) -> tu
             axes.append(len(shape))
         summed = jnp.sum(density, axis=tuple(axes), keepdims=True)
         sums.append(summed.reshape(-1, table.shape[-1]))
-    return joined(layout, sums)
+    if layout.together:
+        return (lax.concatenate([lax.squeeze(table, (1,)) for table in sums], 0),)
+    return tuple(sums)

@@ -57,7 +57,7 @@ def place(block: Block, order: Order, plan: Plan, first: Order = ()) -> Step:
     if block.kind == "split":
         return Step(block, order, order, order)
     if block.kind == "phases":
-        layout = phase_layout(order, _terms(block), plan.dims)
+        layout = phase_layout(order, _terms(block), plan.dims, block.sample)
         after = order if COMPONENT in order else (COMPONENT, *order)
         return Step(block, order, order, after, phases=layout)
     has_component = COMPONENT in order

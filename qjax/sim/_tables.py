@@ -337,7 +337,7 @@ def _can_be_packed(rows: Rows, plan: Plan) -> bool:
 def _all_matrices(
     rows: Rows, plan: Plan, numbers: Numbers, dtype: Any, is_planar: bool
 ) -> Callable[[], Pair]:
-    """Matrices of blocks of one form, (rows, ..., K, K), or (rows, 2 K, 2 K) if they are of planes."""
+    """Matrices of blocks of one form, (rows, ..., K, K), or of planes, (rows, 2 K, 2 K)."""
     dims = tuple(plan.dims[s] for s in rows[0][0].sites)
     pieces = _pieces_of(rows[0][0], plan)
     if is_planar:
@@ -348,6 +348,7 @@ def _all_matrices(
 
 def _planar(basis: np.ndarray | None) -> np.ndarray:
     """Complex matrices (..., K, K) as real ones of planes, [[Re, -Im], [Im, Re]]."""
+    assert basis is not None
     real, imag = np.real(basis), np.imag(basis)
     return np.block([[real, -imag], [imag, real]])
 
@@ -522,7 +523,9 @@ def _phase_terms(rows: list[Block], numbers: Numbers) -> dict[bool, PhaseTerms]:
         ]  # fmt: skip
         if not chosen and (sample or not fixed):
             continue
-        columns = tuple((block.factors[i].sites, block.factors[i].form.columns) for i in chosen)
+        columns = tuple(
+            (f.sites, f.form.columns or ()) for f in map(block.factors.__getitem__, chosen)
+        )
         references = [row.factors[i].references[0] for row in rows for i in chosen]
         shape = (len(rows), len(chosen)) if len(rows) > 1 else (len(chosen),)
         angles = numbers.ask(references, shape, sample) if chosen else None
