@@ -13,12 +13,11 @@ from qjax.sim._dot import matmul
 from qjax.sim._layout import Order, halves
 from qjax.sim._lowering import Factor
 from qjax.sim._numbers import Numbers
-from qjax.sim._plan import MOST_PRODUCTS, Plan
+from qjax.sim._plan import MOST_PRODUCTS, Plan, by_products
 from qjax.sim._tables import (
     Linear,
     Pair,
     as_pair,
-    by_products,
     combine,
     complex_product,
     from_function,
@@ -39,12 +38,14 @@ class Vectors(NamedTuple):
 
     Attributes:
         runs: the sites of each.
-        planes: (runs, parts, entries), or with the batch behind them; the parts are real and
+        planes: (parts, runs, entries), or with the batch behind them; the parts are real and
             imaginary, or real alone.
+        axis: of the parts, which may come behind the runs.
     """
 
     runs: list[tuple[int, ...]]
     planes: Array
+    axis: int = 0
 
 
 def chain_vectors(
@@ -64,12 +65,12 @@ def chain_vectors(
     for run in runs:
         groups.setdefault(tuple(_key(site, plan) for site in run), []).append(run)
     waiting = [
-        (alike, _joined(alike, plan, numbers, dtype)
-         if joined and all(_is_linear(site, plan) for site in alike[0])
-         else _chain([site for (site,) in alike], plan, numbers, dtype))
+        (alike, 1, _joined(alike, plan, numbers, dtype))
+        if joined and all(_is_linear(site, plan) for site in alike[0])
+        else (alike, 0, _chain([site for (site,) in alike], plan, numbers, dtype))
         for alike in groups.values()
-    ]  # fmt: skip
-    return lambda: [Vectors(alike, answer()) for alike, answer in waiting]
+    ]
+    return lambda: [Vectors(alike, answer(), axis) for alike, axis, answer in waiting]
 
 
 def _key(site: int, plan: Plan) -> Any:
@@ -136,7 +137,7 @@ def _table(factors: Sequence[Factor], d: int) -> np.ndarray:
 def _joined(
     runs: list[tuple[int, ...]], plan: Plan, numbers: Numbers, dtype: Any
 ) -> Callable[[], Array]:
-    """Planes of runs with the same chains, by one product."""
+    """Planes (runs, parts, entries) of runs with the same chains, by one product."""
     tables = []
     for site in runs[0]:
         d = plan.dims[site]
@@ -194,7 +195,7 @@ def _chain(sites: list[int], plan: Plan, numbers: Numbers, dtype: Any) -> Callab
         for step in steps:
             vector = step(vector)
         parts = [jnp.asarray(part, dtype) for part in vector if part is not None]
-        return jnp.stack(parts, axis=1)
+        return jnp.stack(parts)
 
     return ready
 

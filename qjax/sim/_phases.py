@@ -67,7 +67,7 @@ class PhaseLayout(NamedTuple):
 
 
 def phase_layout(
-    order: Order, terms: Sequence[Term], dims: Sequence[int], sample: bool
+    order: Order, terms: Sequence[Term], dims: Sequence[int], *, joint: bool
 ) -> PhaseLayout:
     """Chooses groups of axes for the given terms.
 
@@ -75,7 +75,7 @@ def phase_layout(
         order: of the axes.
         terms: of the diagonal.
         dims: of all sites.
-        sample: whether phases differ from sample to sample.
+        joint: whether all tables may be one array.
     """
     sites = sites_of(order)
     count = max(1, -(-len(sites) // LARGEST_GROUP))
@@ -101,7 +101,7 @@ def phase_layout(
         merged += [(len(tables) + i,) for i in range(len(crossing))]
         tables += crossing
     layout = _with_shapes(order, tuple(tables), sites, dims)
-    together = not sample and max(_entries(layout)) <= LARGEST_TABLE
+    together = joint and max(_entries(layout)) <= LARGEST_TABLE
     return layout._replace(merged=tuple(merged), together=together)
 
 
@@ -258,7 +258,12 @@ def phase_units(steps: Sequence[tuple[PhaseLayout, Sequence[Array]]]) -> list[tu
             places += [(s, t) for t in range(len(layout.tables))]
             continue
         for t, array in enumerate(arrays):
-            if array.shape[-1] == 1:  # not all at once, which would take as much as states
+            if array.shape[-1] > 1:
+                continue
+            if len(array) <= LARGEST_TABLE:
+                vectors.append(array.reshape(-1))
+                places.append((s, t))
+            else:  # not all at once, which would take as much memory as several states
                 known[s, t] = _waves([array.reshape(-1)], [len(array)])[0]
     sizes = [_entries(steps[s][0])[t] for s, t in places]
     known |= zip(places, _waves(vectors, sizes), strict=True)

@@ -26,6 +26,7 @@ __all__ = [
     "Segment",
     "Strategy",
     "Task",
+    "by_products",
     "default_device",
     "machine_of",
     "make_plan",
@@ -43,6 +44,7 @@ MANY_TURNS = 16  # of a loop, beside which a few more gates in one cost nothing
 LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as a whole
 MOST_PRODUCTS = 256  # of functions of angles, in a matrix built in one go
 LARGEST_CONSTANT = 2**20  # entries of what such a matrix is built from
+LARGE_STATE = 2**15  # numbers from which small arrays are made by products
 SMALL_STATE = 2**13  # numbers of a state that cost less than building matrices
 
 
@@ -594,6 +596,16 @@ def _plan_parts(parts: _Parts, dims: tuple[int, ...], task: Task, way: Strategy)
     segments = _plan_segments(parts.rest, options, parts.loop, sketch=False)
     seconds = _predict(segments, options, machine_of(task.device))
     return Plan(None, task, dims, parts.chains, segments, way, seconds)
+
+
+def by_products(plan: Plan) -> bool:
+    """Whether small arrays are made, and taken apart, by products of matrices where possible.
+
+    XLA compiles a kernel for any other operation on a CPU, some 25 ms of its time, but calls its
+    library for a product. That takes longer to run, which is not seen beside passes over a large
+    state.
+    """
+    return plan.task.device == "cpu" and prod(plan.dims) >= LARGE_STATE
 
 
 def machine_of(device: str) -> Machine:

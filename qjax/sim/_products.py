@@ -46,12 +46,12 @@ def _shared(groups: Sequence[Vectors], order: Order, dtype: Any) -> Array:
     """The state (numbers, 1) that all samples share."""
     parts = 2 if COMPONENT in order else 1
     picked: dict[int, tuple[tuple[int, ...], Picked]] = {}  # by the first site of a run
-    for runs, planes in groups:
-        count, own, entries = planes.shape
-        rows = planes.reshape(-1, entries)
-        for run, chosen in zip(runs, np.eye(count * own).reshape(count, own, -1), strict=True):
-            padded = np.zeros((parts, count * own))
-            padded[:own] = chosen
+    for runs, planes, axis in groups:
+        rows = planes.reshape(-1, planes.shape[-1])
+        units = np.eye(len(rows)).reshape(*planes.shape[:2], -1)
+        for run, chosen in zip(runs, np.moveaxis(units, axis, 1), strict=True):
+            padded = np.zeros((parts, len(rows)))
+            padded[: len(chosen)] = chosen
             picked[run[0]] = (run, Picked(rows, padded))
     ends = [_tree(_in_order(picked, half)) for half in halves(order)]
     nothing = Picked(jnp.eye(parts, 1, dtype=dtype), np.eye(parts))
@@ -123,12 +123,12 @@ def _vectors(
 
     There are two parts, real and imaginary, unless all vectors are real.
     """
-    num_parts = max(planes.shape[1] for _, planes in groups)
-    batch = max(planes.shape[3] for _, planes in groups if planes.ndim == 4)
+    num_parts = max(len(group.planes) for group in groups)
+    batch = max(group.planes.shape[3] for group in groups if group.planes.ndim == 4)
     places: dict[int, list[int]] = {}
     stacks: dict[int, list[Array]] = {}
-    for runs, planes in groups:
-        stack = jnp.moveaxis(planes if planes.ndim == 4 else planes[..., None], 1, 0)
+    for runs, planes, _ in groups:
+        stack = planes if planes.ndim == 4 else planes[..., None]
         if len(stack) < num_parts:
             stack = jnp.concatenate([stack, jnp.zeros_like(stack)])
         d = stack.shape[2]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from qjax.sim._layout import COMPONENT, Order, arrange, free_order
 from qjax.sim._phases import PhaseLayout, phase_layout
-from qjax.sim._plan import Block, Plan, Segment, machine_of, wanted_first
+from qjax.sim._plan import Block, Plan, Segment, by_products, machine_of, wanted_first
 
 __all__ = ["Step", "Stretch", "place", "schedule"]
 
@@ -57,7 +57,9 @@ def place(block: Block, order: Order, plan: Plan, first: Order = ()) -> Step:
     if block.kind == "split":
         return Step(block, order, order, order)
     if block.kind == "phases":
-        layout = phase_layout(order, _terms(block), plan.dims, block.sample)
+        layout = phase_layout(
+            order, _terms(block), plan.dims, joint=by_products(plan) and not block.sample
+        )
         after = order if COMPONENT in order else (COMPONENT, *order)
         return Step(block, order, order, after, phases=layout)
     has_component = COMPONENT in order

@@ -23,7 +23,7 @@ from qjax.sim._dot import matmul
 from qjax.sim._lowering import Factor, Form
 from qjax.sim._numbers import Numbers, Wanted
 from qjax.sim._outer import multiply_neighbours, outer_product
-from qjax.sim._plan import Block, Plan, Segment, products_fit
+from qjax.sim._plan import Block, Plan, Segment, by_products, products_fit
 from qjax.sim._waves import in_waves, waves
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "Tables",
     "as_pair",
     "block_tables",
-    "by_products",
     "combine",
     "complex_product",
     "from_function",
@@ -42,7 +41,6 @@ __all__ = [
     "outer_features",
 ]
 
-LARGE_STATE = 2**15  # numbers from which small arrays are made by products
 MOST_ROWS = 512  # of all matrices that are packed together
 LARGEST_BASIS = 2**20  # entries of what they are built from
 
@@ -298,8 +296,13 @@ def _pieces_of(block: Block, plan: Plan) -> tuple[_Piece, ...]:
 def _matrices(rows: Rows, plan: Plan, numbers: Numbers, dtype: Any) -> Callable[[], list[Any]]:
     """Matrices of blocks of one form."""
     first = rows[0][0]
-    whole = _all_matrices(rows, plan, numbers, dtype, is_planar=False)
-    return lambda: [_take(whole(), i, rows, first.sample) for i in range(len(rows))]
+    build = _all_matrices(rows, plan, numbers, dtype, is_planar=False)
+
+    def ready() -> list[Pair]:
+        whole = build()
+        return [_take(whole, i, rows, first.sample) for i in range(len(rows))]
+
+    return ready
 
 
 def _pack(
@@ -351,16 +354,6 @@ def _planar(basis: np.ndarray | None) -> np.ndarray:
     assert basis is not None
     real, imag = np.real(basis), np.imag(basis)
     return np.block([[real, -imag], [imag, real]])
-
-
-def by_products(plan: Plan) -> bool:
-    """Whether small arrays are made, and taken apart, by products of matrices where possible.
-
-    XLA compiles a kernel for any other operation on a CPU, some 25 ms of its time, but calls its
-    library for a product. That takes longer to run, which is not seen beside passes over a large
-    state.
-    """
-    return plan.task.device == "cpu" and prod(plan.dims) >= LARGE_STATE
 
 
 def _take(whole: Pair, i: int, rows: Rows, sample: bool) -> Pair:

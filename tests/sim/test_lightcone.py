@@ -35,6 +35,7 @@ def test_last_layer_of_an_ansatz_is_absorbed():
     words = tuple(z(q) for q in range(4))
     shorter, moved, signs, longer = pull_back(circuit.structure, words)
     assert len(circuit) - len(shorter.steps) == 8  # four RZ and four CX
+    assert len(longer.steps) - len(shorter.steps) == 4  # with the RZ
     assert set(signs) == {1}
     assert moved[3] == z(0, 1, 2, 3)  # Z3 -> Z2 Z3 -> Z1 Z2 Z3 -> Z0 Z1 Z2 Z3
     assert moved[0] == z(1, 2, 3)  # Z0 -> Z0 Z3, and Z3 as above
@@ -44,7 +45,7 @@ def test_last_layer_of_an_ansatz_is_absorbed():
 def test_signs():
     """X turns Z into -Z."""
     circuit = qj.Circuit(2, [qj.RY(0.3, 0), qj.X(0), qj.CX(0, 1), qj.SWAP(0, 1), qj.X(1)])
-    shorter, moved, signs, longer = pull_back(circuit.structure, (z(0), z(1)))
+    shorter, moved, signs, _ = pull_back(circuit.structure, (z(0), z(1)))
     assert len(shorter.steps) == 1
     assert (moved, signs) == ((z(0, 1), z(0)), (-1, 1))
 

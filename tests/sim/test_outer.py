@@ -78,9 +78,9 @@ def test_state_of_unlike_sites(order, batch, is_complex):
     for sites in ([0, 3], [1, 4], [2]):
         behind = () if batch is None or sites == [2] else (batch,)
         parts = 2 if is_complex and sites != [1, 4] else 1
-        planes = RNG.normal(size=(len(sites), parts, dims[sites[0]], *behind))
+        planes = RNG.normal(size=(parts, len(sites), dims[sites[0]], *behind))
         groups.append(Vectors([(site,) for site in sites], jnp.asarray(planes)))
-        whole = np.tensordot([1, 1j][:parts], planes, axes=(0, 1))
+        whole = np.tensordot([1, 1j][:parts], planes, axes=(0, 0))
         vectors |= {
             s: np.broadcast_to(w.T, (batch or 1, dims[s]))
             for s, w in zip(sites, whole, strict=True)
@@ -112,7 +112,7 @@ def test_state_of_runs(batch):
 
     def planes(*runs):
         whole = [reduce(np.kron, [vectors[s][0] for s in run]) for run in runs]
-        return Vectors(list(runs), jnp.asarray(np.stack([[w.real, w.imag] for w in whole])))
+        return Vectors(list(runs), jnp.asarray(np.stack([[w.real, w.imag] for w in whole])), 1)
 
     groups = [planes((2, 3), (0, 1)), planes((4,))]
     shared = {s: np.broadcast_to(v, (batch, 2)) for s, v in vectors.items()}
@@ -121,6 +121,6 @@ def test_state_of_runs(batch):
 
 def test_no_sites_before_the_component():
     """One qubit: the product of nothing and its vector."""
-    group = Vectors([(0,)], jnp.asarray([[[0.6, 0.0], [0.0, 0.8]]]))
+    group = Vectors([(0,)], jnp.asarray([[[0.6, 0.0]], [[0.0, 0.8]]]))
     found = product_state([group], (-1, 0), 1, jnp.dtype("float32"))
     np.testing.assert_allclose(found[:, 0], [0.6, 0.0, 0.0, 0.8], rtol=1e-6)

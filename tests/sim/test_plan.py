@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import qjax as qj
-from qjax.sim import _tables, make_plan
+from qjax.sim import _plan, make_plan
 from qjax.sim._engine import evolve
 from qjax.sim._lowering import lower_pure
 from qjax.sim._plan import Strategy, Task, plan_with
@@ -180,7 +180,7 @@ def test_matrices_taken_by_products(monkeypatch, x64, layer, depth):
     plan = plan_with(lower_pure(circuit.structure), (2,) * 5, task, Strategy(4, permute=True))
     params = [jnp.asarray(p) for p in circuit.params]
     expected = value_slope_and_program(plan, params, [])
-    monkeypatch.setattr(_tables, "LARGE_STATE", 1)
+    monkeypatch.setattr(_plan, "LARGE_STATE", 1)
     found = value_slope_and_program(plan, params, [])
     np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
     np.testing.assert_allclose(found[1][0], expected[1][0], atol=1e-12)
@@ -217,7 +217,7 @@ def test_small_arrays_by_products(monkeypatch, circuit, mixed):
     plan = make_plan(circuit.structure, mixed=mixed)
     params = [jnp.asarray(p, float) for p in circuit.params]
     expected = value_slope_and_program(plan, params, circuit.data)
-    monkeypatch.setattr(_tables, "LARGE_STATE", 1)
+    monkeypatch.setattr(_plan, "LARGE_STATE", 1)
     found = value_slope_and_program(plan, params, circuit.data)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-11)
     for one, other in zip(found[1], expected[1], strict=True):
