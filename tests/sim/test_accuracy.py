@@ -1,5 +1,6 @@
 """Single precision on long circuits, against the float64 oracle."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -32,6 +33,17 @@ def test_random_circuits_of_a_thousand_gates(seed):
     found = np.asarray(qj.statevector(as_circuit(6, operations)))
     assert found.dtype == np.complex64
     np.testing.assert_allclose(found, oracle.statevector(6, operations), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(found), 1, atol=1e-5)
+
+
+def test_large_states_of_a_thousand_gates():
+    """Against complex128: from this size on cosines are taken of sums of angles."""
+    circuit = as_circuit(15, random_operations(2, 15))
+    with jax.enable_x64(True):
+        expected = np.asarray(qj.statevector(circuit))
+    found = np.asarray(qj.statevector(circuit))
+    assert (found.dtype, expected.dtype) == (np.complex64, np.complex128)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found), 1, atol=1e-5)
 
 
