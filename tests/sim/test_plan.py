@@ -224,6 +224,20 @@ def test_small_arrays_by_products(monkeypatch, circuit, mixed):
         np.testing.assert_allclose(one, other, atol=1e-11)
 
 
+@pytest.mark.parametrize("depth", [4, 64])
+def test_few_kernels(depth):
+    """XLA compiles each for some ten milliseconds: most are to be passes over the state."""
+    weights = np.random.default_rng(0).normal(size=16)
+
+    def loss(theta):
+        circuit = qj.hardware_efficient(theta, "circular")
+        return jnp.asarray(weights) @ qj.expectation(circuit, [qj.Z(q) for q in range(16)])
+
+    theta = jax.ShapeDtypeStruct((depth, 16, 2), jnp.float32)
+    text = jax.jit(jax.value_and_grad(loss)).lower(theta).compile().as_text() or ""
+    assert 20 < len(re.findall("kind=(kLoop|kInput)", text)) < 42
+
+
 @pytest.mark.parametrize("num_qubits", [8, 14])
 def test_cosines_are_not_taken_in_a_pass_over_the_state(num_qubits):
     """XLA fuses what it can: a cosine would be computed anew for every number of the state."""
