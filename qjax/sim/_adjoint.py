@@ -276,7 +276,7 @@ def _undo_in_order(
     if step.block.kind != "permutation":
         slope = gram(bra, met, tool, step.outer, on_cpu=plan.task.device == "cpu")
         tool = _after(tool, slope, alone=True)
-        bra = multiply(bra, tool, step.outer, transposed=True)
+        bra = multiply(bra, tool, step.outer, tiled=step.tiled, transposed=True)
     moved = _move_back(step, bra, plan)
     if moved is not bra:  # waiting for what was moved would join the two copies in one kernel
         met = _move_back(step, _after(met, bra, alone=True), plan)
@@ -320,7 +320,7 @@ def _pull(step: Step, tool: Any, ket: Array, bra: Array, plan: Plan) -> tuple[Ar
     if step.phases is not None:
         return _pull_phases(step, tool, ket, bra)
     slope = gram(bra, ket, tool, step.outer, on_cpu=plan.task.device == "cpu")
-    return multiply(bra, tool, step.outer, transposed=True), slope
+    return multiply(bra, tool, step.outer, tiled=step.tiled, transposed=True), slope
 
 
 def _move_back(step: Step, state: Array, plan: Plan) -> Array:
@@ -384,4 +384,4 @@ def _undo(step: Step, tool: Any, ket: Array) -> Array:
         return ket
     if step.phases is not None:
         return _undo_phases(step.phases, tool, ket)
-    return multiply(ket, tool, step.outer, transposed=True)
+    return multiply(ket, tool, step.outer, tiled=step.tiled, transposed=True)

@@ -13,7 +13,7 @@ from qjax.sim._dot import matmul
 from qjax.sim._layout import Order, halves
 from qjax.sim._lowering import Factor
 from qjax.sim._numbers import Numbers
-from qjax.sim._plan import MOST_PRODUCTS, Plan, by_products
+from qjax.sim._plan import MOST_PRODUCTS, Plan, by_products, is_sample
 from qjax.sim._tables import (
     Linear,
     Pair,
@@ -59,14 +59,14 @@ def chain_vectors(
         dtype: real dtype of the vectors.
         order: of the axes of the state that they will make.
     """
-    joined = by_products(plan) and not any(_is_sample(f, plan) for c in plan.chains for f in c)
+    joined = by_products(plan) and not any(is_sample(f, plan.task) for c in plan.chains for f in c)
     runs = _joined_runs(plan, order) if joined else [(site,) for site in range(len(plan.dims))]
     groups: dict[Any, list[tuple[int, ...]]] = {}
     for run in runs:
         groups.setdefault(tuple(_key(site, plan) for site in run), []).append(run)
     waiting = [
         (alike, 1, _joined(alike, plan, numbers, dtype))
-        if joined and all(_is_linear(site, plan) for site in alike[0])
+        if joined and all(_products(site, plan) for site in alike[0])
         else (alike, 0, _chain([site for (site,) in alike], plan, numbers, dtype))
         for alike in groups.values()
     ]
@@ -76,21 +76,25 @@ def chain_vectors(
 def _key(site: int, plan: Plan) -> Any:
     """Equal for sites whose vectors are built together."""
     chain = plan.chains[site]
-    forms = tuple((f.form, bool(f.references), _is_sample(f, plan), f.data) for f in chain)
+    forms = tuple((f.form, bool(f.references), is_sample(f, plan.task), f.data) for f in chain)
     return forms, plan.dims[site]
-
-
-def _is_sample(factor: Factor, plan: Plan) -> bool:
-    leaves = {r.leaf for r in factor.references}
-    return not leaves.isdisjoint(plan.task.leaves) or factor.data in plan.task.data
 
 
 def _linear(factor: Factor) -> Linear | None:
     return linear_form(factor.form, bool(factor.references))
 
 
-def _is_linear(site: int, plan: Plan) -> bool:
-    return all(_linear(factor) is not None for factor in plan.chains[site])
+def _products(site: int, plan: Plan) -> int:
+    """Of functions of angles, whose sum the vector is; 0 if it is not one, or not one of few."""
+    linear = [_linear(factor) for factor in plan.chains[site]]
+    if any(form is None for form in linear):
+        return 0
+    count = prod(
+        len(form.features)
+        for form, factor in zip(linear, plan.chains[site], strict=True)
+        if form is not None and factor.references
+    )
+    return count if count <= MOST_PRODUCTS else 0
 
 
 def _joined_runs(plan: Plan, order: Order) -> list[tuple[int, ...]]:
@@ -100,11 +104,11 @@ def _joined_runs(plan: Plan, order: Order) -> list[tuple[int, ...]]:
         run: tuple[int, ...] = ()
         products = entries = 1
         for site in half:
-            if not _is_linear(site, plan):
+            more = _products(site, plan)
+            if not more:
                 runs += [run, (site,)] if run else [(site,)]
                 run, products, entries = (), 1, 1
                 continue
-            more = prod(len(_features(f)) for f in plan.chains[site] if f.references)
             products, entries = products * more, entries * plan.dims[site]
             if run and (products > MOST_PRODUCTS or entries > LARGEST_RUN):
                 runs.append(run)
@@ -154,7 +158,7 @@ def _joined(
     weights, basis = in_waves([_features(f) for f in angles[0]], basis)
 
     def ready() -> Array:
-        flat = matmul(waves(wanted, weights), basis.reshape(len(basis), -1))
+        flat = matmul(waves(wanted, weights), basis.reshape(len(basis), -1)).astype(dtype)
         return flat.reshape(len(runs), *basis.shape[1:])
 
     return ready
@@ -179,7 +183,9 @@ def _chain(sites: list[int], plan: Plan, numbers: Numbers, dtype: Any) -> Callab
         if linear is None:
             close()
             factors = [plan.chains[s][i] for s in sites]
-            inner = from_function(factor.form, factors, _is_sample(factor, plan), numbers, dtype)
+            inner = from_function(
+                factor.form, factors, is_sample(factor, plan.task), numbers, dtype
+            )
             steps.append(lambda v, inner=inner: multiply_vector(_batch_behind(inner()), v))
             continue
         grown = products * len(linear.features)
@@ -213,7 +219,7 @@ def _chain_step(
     basis = _table([chain[i] for i in run], plan.dims[sites[0]])
     angles = [i for i in run if chain[i].references]
     features = [_features(chain[i]) for i in angles]
-    split = {s: [k for k, i in enumerate(angles) if _is_sample(chain[i], plan) == s]
+    split = {s: [k for k, i in enumerate(angles) if is_sample(chain[i], plan.task) == s]
              for s in (False, True)}  # fmt: skip
     order = split[False] + split[True]
     basis = basis.transpose((*order, len(angles), len(angles) + 1))

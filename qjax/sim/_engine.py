@@ -56,6 +56,7 @@ class Row(NamedTuple):
 def _arrays(
     plan: Plan, stretches: Sequence[Stretch], numbers: Numbers, dtype: Any
 ) -> Callable[[], list[Row]]:
+    """Looks at all steps, then gives what the stretches are made of."""
     build = block_tables(
         plan, numbers, dtype, lambda s, j: COMPONENT in stretches[s].steps[j].before
     )
@@ -134,7 +135,7 @@ def _unpacked(row: Row) -> list[Any]:
         if isinstance(array, Packed):
             pack = row.packs[array.pack]
             size = len(pack) // array.count
-            chosen = np.eye(len(pack))[array.place * size : (array.place + 1) * size]
+            chosen = np.eye(size, len(pack), k=array.place * size)
             array = matmul(chosen, pack)
         arrays.append(array)
     return arrays
@@ -205,7 +206,7 @@ def apply_step(step: Step, tool: Any, state: Array, run: "Run") -> Array:
     if layout is not None:
         turned = turn(phase_view(state, layout), tool.tables, tool.units, layout.axis)
         return turned.reshape(-1, state.shape[-1])
-    return multiply(state, tool, step.outer)
+    return multiply(state, tool, step.outer, tiled=step.tiled)
 
 
 def _run_split(plan: Plan, block: Block, order: Order, state: Array, numbers: Numbers) -> Array:

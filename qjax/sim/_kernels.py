@@ -31,8 +31,7 @@ __all__ = [
 LARGE = 2**23  # numbers of a state beyond which products of two states are summed in parts
 LONG_ROWS = 2**16  # numbers, likewise, of the part that one index before the matrix picks
 PART = 2**19  # numbers that are summed at once
-TILED = range(2**15, 2**22)  # numbers of a state for which copies of a matrix are made by products
-LARGEST_TILE = 2**16  # entries of the matrix that makes them
+LARGEST_TILE = 2**16  # entries of the matrix that makes copies of another one
 
 
 def _sizes(order: Order, dims: Sequence[int]) -> list[int]:
@@ -92,13 +91,16 @@ def dense_matrix(pair: Pair, *, component: bool, complex_matrix: bool, dtype: An
     return jnp.concatenate([left, jnp.concatenate([-imag, real], axis=-2)], axis=-1)
 
 
-def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = False) -> Array:
+def multiply(
+    state: Array, matrix: Array, outer: int, *, tiled: bool = False, transposed: bool = False
+) -> Array:
     """Multiplies some neighbouring axes of a state by a matrix.
 
     Args:
         state: (numbers, batch).
         matrix: (rows, columns), or (rows, columns, batch) if it differs from sample to sample.
         outer: numbers before the axes of the matrix.
+        tiled: make copies of the matrix, where they are needed, by a product.
         transposed: multiply by the transpose.
     """
     batch = state.shape[-1]
@@ -110,7 +112,7 @@ def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = Fals
     view = state.reshape(outer, columns, -1)
     inner = view.shape[-1]
     if outer > 1 and inner > 1:  # XLA is slow with a transposed batch
-        many = _copies(matrix, outer, transposed, by_product=len(state) in TILED)
+        many = _copies(matrix, outer, transposed, tiled)
         return dot(many, view, (((2,), (1,)), ((0,), (0,)))).reshape(-1, batch)
     matrix = matrix.T if transposed else matrix
     if outer == 1:
@@ -120,13 +122,13 @@ def multiply(state: Array, matrix: Array, outer: int, *, transposed: bool = Fals
     return product.reshape(-1, batch)
 
 
-def _copies(matrix: Array, count: int, transposed: bool, by_product: bool) -> Array:
+def _copies(matrix: Array, count: int, transposed: bool, tiled: bool) -> Array:
     """Some copies of a matrix or its transpose, (count, rows, columns).
 
-    By a product if XLA is not to compile a kernel, which takes longer than many passes.
+    By a product if XLA is not to compile a kernel for it.
     """
     rows, columns = matrix.shape[::-1] if transposed else matrix.shape
-    if by_product and count * rows**2 <= LARGEST_TILE:
+    if tiled and count * rows**2 <= LARGEST_TILE:
         tile = jnp.asarray(np.tile(np.eye(rows), (count, 1)), matrix.dtype)
         many = dot(tile, matrix, (((1,), (1 if transposed else 0,)), ((), ())))
         return many.reshape(count, rows, columns)
@@ -237,11 +239,6 @@ def _turn_jvp(axis: int | None, primals: Any, tangents: Any) -> Any:
     change = sum(jnp.broadcast_to(p, real.shape) for p in phases_dot)
     turned = jnp.stack([-imag * change, real * change], axis=at)
     return result, turn(view_dot, phases, units, axis) + turned
-
-
-def ones_except(sizes: Sequence[int], kept: set[int]) -> tuple[int, ...]:
-    """Shape that broadcasts along all positions but `kept`."""
-    return tuple(size if i in kept else 1 for i, size in enumerate(sizes))
 
 
 def kron_columns(columns: Sequence[Sequence[float]]) -> np.ndarray:

@@ -28,6 +28,7 @@ __all__ = [
     "Task",
     "by_products",
     "default_device",
+    "is_sample",
     "machine_of",
     "make_plan",
     "plan_factors",
@@ -44,7 +45,7 @@ MANY_TURNS = 16  # of a loop, beside which a few more gates in one cost nothing
 LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as a whole
 MOST_PRODUCTS = 256  # of functions of angles, in a matrix built in one go
 LARGEST_CONSTANT = 2**20  # entries of what such a matrix is built from
-LARGE_STATE = 2**15  # numbers from which small arrays are made by products
+LARGE_STATE = 2**15  # entries of a state vector from which small arrays are made by products
 SMALL_STATE = 2**13  # numbers of a state that cost less than building matrices
 
 
@@ -226,7 +227,8 @@ class _Options(NamedTuple):
     dims: tuple[int, ...]
 
 
-def _is_sample(factor: Factor, task: Task) -> bool:
+def is_sample(factor: Factor, task: Task) -> bool:
+    """Whether the samples of a batch have a factor of their own each."""
     return factor.data in task.data or any(r.leaf in task.leaves for r in factor.references)
 
 
@@ -270,7 +272,7 @@ def _kinds(factor: Factor, options: _Options) -> tuple[str, ...]:
         if not options.way.permute or form.bit_map is None:
             return ("dense",)
         return ("permutation",) if len(factor.sites) > 1 else ("dense", "permutation")
-    if _is_sample(factor, options.task) or form.size > max(options.way.largest, 4):
+    if is_sample(factor, options.task) or form.size > max(options.way.largest, 4):
         return ("phases",)
     if not options.way.split:
         return ("dense",)
@@ -297,7 +299,7 @@ def _pack(
         sites = set(factor.sites)
         first = max((last.get(site, 0) for site in sites), default=0)
         chosen = None
-        alone = _is_sample(factor, options.task) or not options.task.fuse
+        alone = is_sample(factor, options.task) or not options.task.fuse
         if not alone:
             joins = len(sites) > 1 and _is_small(options)  # a layer of its own form ends here
             bound = max(options.way.largest, factor.form.size)
@@ -344,7 +346,7 @@ def _block(kind: str, factors: Sequence[Factor], task: Task) -> Block:
         sites=sites,
         factors=tuple(factors),
         complex=kind == "dense" and any(f.form.complex for f in factors),
-        sample=any(_is_sample(f, task) for f in factors),
+        sample=any(is_sample(f, task) for f in factors),
     )
 
 
@@ -641,7 +643,7 @@ def make_plan(
         structure: of the circuit.
         task: what the plan is for.
         longer: structure of a circuit with more gates that may be run instead: it is, if a loop
-            of many turns takes in what would be compiled apart.
+            of many turns takes in what would be compiled apart, and so leaves fewer segments.
         **options: fields of the task by keyword: `mixed` for a density matrix, `batch` for the
             number of samples, `fuse=False` for the reference plan in which every factor is a pass
             over the state, which fused plans are tested against.

@@ -47,7 +47,7 @@ class _Spec(NamedTuple):
         given: whether an initial state is among the operands.
         fuse: merge gates into blocks.
         max_bytes: of states that a gradient may keep; None for the default.
-        longer: structure that may be run instead if it is one loop; None if there is no other.
+        longer: structure that may be run instead, see `make_plan`; None if there is no other.
         shapes: of the operands without batch.
         batch: number of samples, or None.
         batched: which operands have it, as their last axis.

@@ -83,15 +83,15 @@ def _multiplied(a: Picked, b: Picked) -> Picked:
     return Picked(product.reshape(len(product), -1), np.eye(len(product)))
 
 
-def _halves(groups: Sequence[Vectors], halves: Sequence[Sequence[int]], dtype: Any) -> list[Array]:
-    """Products over some sites each, (parts, product of d, batch or 1).
+def _halves(groups: Sequence[Vectors], sites: Sequence[Order], dtype: Any) -> list[Array]:
+    """Products over some sites each, (parts, product of d, batch).
 
     Runs of sites that are alike are multiplied at once, as both halves of a register are.
     """
     vectors, places = _vectors(groups, dtype)
     runs = [
         (h, d, [places[d].index(site) for site in run])
-        for h, half in enumerate(halves)
+        for h, half in enumerate(sites)
         for d, run in groupby(half, lambda site: next(d for d in places if site in places[d]))
     ]
     forms: dict[tuple[int, int], list[int]] = {}
@@ -105,7 +105,7 @@ def _halves(groups: Sequence[Vectors], halves: Sequence[Sequence[int]], dtype: A
         each = lax.split(whole, (1,) * len(members), axis=1)
         made |= {i: lax.squeeze(part, (1,)) for i, part in zip(members, each, strict=True)}
     result = []
-    for h in range(len(halves)):
+    for h in range(len(sites)):
         parts = [made[i] for i, run in enumerate(runs) if run[0] == h]
         result.append(_settle(reduce(_outer, parts)) if parts else _one(vectors, dtype))
     return result

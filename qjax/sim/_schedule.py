@@ -1,6 +1,7 @@
 """Where the axes of a state lie through a plan: which order each block meets, and leaves behind."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 from qjax.sim._layout import COMPONENT, Order, arrange, free_order
@@ -8,6 +9,9 @@ from qjax.sim._phases import PhaseLayout, phase_layout
 from qjax.sim._plan import Block, Plan, Segment, by_products, machine_of, wanted_first
 
 __all__ = ["Step", "Stretch", "place", "schedule"]
+
+
+UNTILED = 2**21  # entries of a state vector from which XLA keeps more states at once for it
 
 
 class Step(NamedTuple):
@@ -19,6 +23,7 @@ class Step(NamedTuple):
         order: when the matrix is applied.
         outer: numbers before its axes.
         phases: layout of the tables of a phases block.
+        tiled: whether copies of the matrix are made by a product.
     """
 
     block: Block
@@ -27,6 +32,7 @@ class Step(NamedTuple):
     after: Order
     outer: int = 1
     phases: PhaseLayout | None = None
+    tiled: bool = False
 
 
 class Stretch(NamedTuple):
@@ -71,7 +77,8 @@ def place(block: Block, order: Order, plan: Plan, first: Order = ()) -> Step:
     if block.complex and not has_component:
         cut = after.index(block.sites[0])
         after = (*after[:cut], COMPONENT, *after[cut:])
-    return Step(block, order, move.order, after, move.outer)
+    tiled = by_products(plan) and prod(plan.dims) < UNTILED
+    return Step(block, order, move.order, after, move.outer, tiled=tiled)
 
 
 def _steps(

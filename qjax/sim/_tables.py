@@ -3,7 +3,8 @@
 A gate's matrix is linear in a few functions of its angle, (cos, sin) for most. A block of gates is
 therefore linear in the products of these functions, and all blocks of one form, in every layer, are
 one matrix product of their products with a constant, made in float64 when the plan is traced. Fixed
-gates disappear in that constant. Complex matrices are pairs of real arrays throughout.
+gates disappear in that constant. Complex matrices are pairs of real arrays, or real matrices that
+act on real and imaginary parts at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -93,7 +94,7 @@ class _Piece(NamedTuple):
     """A run of a block's factors that is built in one go.
 
     Attributes:
-        kind: "linear", "phases", "chain" (single sites, product by product) or "function".
+        kind: "linear", "phases" or "function".
         members: positions of its factors in the block.
         angles: of those with an angle.
         features: per angle the functions it enters by.
@@ -313,7 +314,7 @@ def _pack(
     whole = _all_matrices(turns, plan, numbers, dtype, is_planar)
 
     def ready() -> list[Array]:
-        matrices = whole().real
+        matrices = whole().real.astype(dtype)
         packed = matrices.reshape(len(turns), -1, matrices.shape[-1])
         return [packed if len(turns) > 1 else lax.squeeze(packed, (0,))]
 

@@ -6,7 +6,9 @@ import pytest
 
 import qjax as qj
 from qjax.sim._lightcone import pull_back
+from qjax.sim._primitive import evolve_state
 from qjax.sim._run import word_values
+from qjax.sim._states import to_complex
 
 RNG = np.random.default_rng(3)
 
@@ -73,3 +75,9 @@ def test_values_do_not_change(seed):
     for value, word in zip(found, words, strict=True):
         matrix = qj.PauliSum((word,), np.ones(1)).matrix(4)
         np.testing.assert_allclose(value, (ket.conj() @ matrix @ ket).real, atol=1e-12)
+    pulled = pull_back(circuit.structure, tuple(words))
+    for structure in (pulled.structure, pulled.longer):
+        ket = to_complex(evolve_state(structure, params, ()).reshape(2, -1))
+        for value, sign, word in zip(found, pulled.signs, pulled.words, strict=True):
+            matrix = qj.PauliSum((word,), np.ones(1)).matrix(4)
+            np.testing.assert_allclose(value, sign * (ket.conj() @ matrix @ ket).real, atol=1e-12)

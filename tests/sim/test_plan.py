@@ -9,10 +9,14 @@ import pytest
 
 import qjax as qj
 from qjax.sim import _plan, make_plan
+from qjax.sim._adjoint import cotangents
 from qjax.sim._engine import evolve
+from qjax.sim._kernels import multiply
+from qjax.sim._lightcone import pull_back
 from qjax.sim._lowering import lower_pure
 from qjax.sim._plan import Strategy, Task, plan_with
 from qjax.sim._primitive import evolve_state
+from qjax.sim._run import word_values
 
 RNG = np.random.default_rng(11)
 
@@ -179,30 +183,50 @@ def test_matrices_taken_by_products(monkeypatch, x64, layer, depth):
     task = Task(device="cpu")
     plan = plan_with(lower_pure(circuit.structure), (2,) * 5, task, Strategy(4, permute=True))
     params = [jnp.asarray(p) for p in circuit.params]
-    expected = value_slope_and_program(plan, params, [])
-    monkeypatch.setattr(_plan, "LARGE_STATE", 1)
-    found = value_slope_and_program(plan, params, [])
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
-    np.testing.assert_allclose(found[1][0], expected[1][0], atol=1e-12)
-    others = [
-        re.findall(r"= (?!dot_general|reshape)\w+\[", text) for _, _, text in (expected, found)
-    ]
-    assert len(others[1]) < len(others[0])
+    expected, found = both_ways(monkeypatch, plan, params, [])
+    for one, other in zip(found[:-1], expected[:-1], strict=True):
+        np.testing.assert_allclose(one[0], other[0], atol=1e-12)
+    assert other_operations(found[-1]) < other_operations(expected[-1])
     in_loop = any(segment.repeats > 1 for segment in plan.segments)
     assert in_loop == (layer == "hardware_efficient" and depth == 9)
 
 
-def value_slope_and_program(plan, params, data):
-    """Of a function of the final state, traced anew."""
+def other_operations(program):
+    """How many are no products of matrices, nor free; by name, into inner programs."""
+    free = {"dot_general", "reshape", "squeeze", "broadcast_in_dim", "convert_element_type"}
+    count = 0
+    for equation in program.eqns:
+        inner = [p.jaxpr for p in equation.params.values() if hasattr(p, "jaxpr")]
+        count += sum(map(other_operations, inner)) if inner else equation.primitive.name not in free
+    return count
+
+
+def both_ways(monkeypatch, plan, params, data):
+    """What `value_and_slopes` gives for small states and for large ones."""
+    results = []
+    for large in (2**40, 1):
+        monkeypatch.setattr(_plan, "LARGE_STATE", large)
+        results.append(value_and_slopes(plan, params, data))
+    return results
+
+
+def value_and_slopes(plan, params, data):
+    """Of a function of the final state, traced anew: by JAX, by kept states and by undoing."""
     dtype = jnp.dtype("float64")
     size = jax.eval_shape(lambda: evolve(plan, params, data, None, dtype)).shape[0]
-    weights = np.random.default_rng(2).normal(size=size)
+    weights = jnp.asarray(np.random.default_rng(2).normal(size=(size, 1)))
 
     def run(params):
-        return jnp.sin(evolve(plan, params, data, None, dtype)[:, 0]) @ weights
+        return jnp.sum(weights * jnp.sin(evolve(plan, params, data, None, dtype)))
+
+    def back(params, max_bytes):
+        state = evolve(plan, params, data, None, dtype)
+        slope = weights * jnp.cos(state)
+        return cotangents(plan, params, data, None, state, slope, dtype, max_bytes)[0]
 
     value, slope = jax.jit(jax.value_and_grad(run))(params)
-    return value, slope, str(jax.make_jaxpr(run)(params))
+    ways = [jax.jit(back, static_argnums=1)(params, limit) for limit in (0, 2**30)]
+    return [value], slope, *ways, jax.make_jaxpr(run)(params).jaxpr
 
 
 @pytest.mark.parametrize(
@@ -216,12 +240,58 @@ def test_small_arrays_by_products(monkeypatch, circuit, mixed):
     """What is made for large states is the same for every kind of circuit, and so are slopes."""
     plan = make_plan(circuit.structure, mixed=mixed)
     params = [jnp.asarray(p, float) for p in circuit.params]
-    expected = value_slope_and_program(plan, params, circuit.data)
-    monkeypatch.setattr(_plan, "LARGE_STATE", 1)
-    found = value_slope_and_program(plan, params, circuit.data)
+    expected, found = both_ways(monkeypatch, plan, params, circuit.data)
+    for way in (1, 2, 3):
+        for one, other in zip(found[way], expected[1], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-11)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-11)
-    for one, other in zip(found[1], expected[1], strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-11)
+
+
+@pytest.mark.usefixtures("x64")
+def test_many_gates_on_one_site(monkeypatch):
+    """A chain of which no sum of few products is made is taken step by step."""
+    gates = [qj.RY(angle, 0) for angle in angles(30)] + [qj.RX(a, 2) for a in angles(3)]
+    circuit = qj.Circuit(3, [*gates, qj.CX(0, 1), qj.CX(1, 2)])
+    plan = make_plan(circuit.structure)
+    params = [jnp.asarray(p, float) for p in circuit.params]
+    expected, found = both_ways(monkeypatch, plan, params, [])
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-12)
+    np.testing.assert_allclose(found[1][0], expected[1][0], atol=1e-12)
+    program = jax.make_jaxpr(lambda p: evolve(plan, p, [], None, jnp.dtype(float)))(params)
+    assert sum(np.asarray(c).nbytes for c in program.consts) < 2**20
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(4, 4), (8, 4)])
+def test_copies_of_a_matrix(shape, transposed):
+    """By a product and by repeating it, on axes in the middle of a state."""
+    matrix = jnp.asarray(RNG.normal(size=shape))
+    state = jnp.asarray(RNG.normal(size=(3 * shape[0 if transposed else 1] * 5, 2)))
+    found, expected = (
+        multiply(state, matrix, 3, tiled=tiled, transposed=transposed) for tiled in (True, False)
+    )
+    whole = np.kron(np.kron(np.eye(3), matrix.T if transposed else matrix), np.eye(5))
+    np.testing.assert_allclose(found, whole @ state, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(expected, whole @ state, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("x64")
+def test_last_layer_joins_the_loop():
+    """Of many layers; values and slopes are those of one gate after the other."""
+    circuit = qj.hardware_efficient(angles(40, 4, 2), "circular")
+    words = tuple(((q, "Z"),) for q in range(4))
+    shorter, _, _, longer = pull_back(circuit.structure, words)
+    assert len(make_plan(shorter, longer=longer).segments) == 1 < len(make_plan(shorter).segments)
+    assert make_plan(shorter, longer=shorter) is make_plan(shorter)
+
+    def values(params, fuse):
+        return word_values(circuit.structure, params, (), None, words=words, fuse=fuse)[0]
+
+    params = [jnp.asarray(p) for p in circuit.params]
+    found, expected = (values(params, fuse) for fuse in (True, False))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    found, expected = (jax.jacrev(values)(params, fuse)[0] for fuse in (True, False))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("depth", [4, 64])
