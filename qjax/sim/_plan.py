@@ -46,6 +46,7 @@ LONGEST_PLANNED = 600  # factors up to which a repeated layer may be planned as 
 MOST_PRODUCTS = 256  # of functions of angles, in a matrix built in one go
 LARGEST_CONSTANT = 2**20  # entries of what such a matrix is built from
 LARGE_STATE = 2**15  # entries of a state vector from which small arrays are made by products
+HUGE_STATE = 2**21  # entries from which they are not: XLA may hold a state more for it
 SMALL_STATE = 2**13  # numbers of a state that cost less than building matrices
 
 
@@ -607,7 +608,7 @@ def by_products(plan: Plan) -> bool:
     library for a product. That takes longer to run, which is not seen beside passes over a large
     state.
     """
-    return plan.task.device == "cpu" and prod(plan.dims) >= LARGE_STATE
+    return plan.task.device == "cpu" and LARGE_STATE <= prod(plan.dims) < HUGE_STATE
 
 
 def machine_of(device: str) -> Machine:

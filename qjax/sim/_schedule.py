@@ -1,7 +1,6 @@
 """Where the axes of a state lie through a plan: which order each block meets, and leaves behind."""
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any, NamedTuple
 
 from qjax.sim._layout import COMPONENT, Order, arrange, free_order
@@ -9,9 +8,6 @@ from qjax.sim._phases import PhaseLayout, phase_layout
 from qjax.sim._plan import Block, Plan, Segment, by_products, machine_of, wanted_first
 
 __all__ = ["Step", "Stretch", "place", "schedule"]
-
-
-UNTILED = 2**21  # entries of a state vector from which XLA keeps more states at once for it
 
 
 class Step(NamedTuple):
@@ -77,8 +73,7 @@ def place(block: Block, order: Order, plan: Plan, first: Order = ()) -> Step:
     if block.complex and not has_component:
         cut = after.index(block.sites[0])
         after = (*after[:cut], COMPONENT, *after[cut:])
-    tiled = by_products(plan) and prod(plan.dims) < UNTILED
-    return Step(block, order, move.order, after, move.outer, tiled=tiled)
+    return Step(block, order, move.order, after, move.outer, tiled=by_products(plan))
 
 
 def _steps(

@@ -180,6 +180,7 @@ class TestSync:
                 metrics.sync()
                 if step == 2:
                     wait_for(lambda: committed(tmp_path) == [1, 2])
+                    wait_for(lambda: not metrics._buffer.peek())  # a moment after the commit
         assert (steps(tmp_path), metrics.dropped) == ([1, 2, 3], 0)
 
     def test_sinks_get_each_row_once_with_its_commit(self, tmp_path: Path) -> None:
