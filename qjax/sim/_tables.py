@@ -261,11 +261,11 @@ def block_tables(
                 waiting.append(([(s, j)], lambda terms=terms: [terms]))
     for members in groups.values():
         rows = [[row[j] for row in plan.segments[s].rows] for s, j in members]
+        is_complex = rows[0][0].complex
+        is_planar = is_complex and has_component(*members[0])
         make = _matrices
-        if by_products(plan) and _can_be_packed(rows, plan):
-            is_planar = rows[0][0].complex and has_component(*members[0])
-            if is_planar or not rows[0][0].complex:
-                make = partial(_pack, is_planar=is_planar)
+        if by_products(plan) and is_planar == is_complex and _can_be_packed(rows, plan):
+            make = partial(_pack, is_planar=is_planar)
         waiting.append((members, make(rows, plan, numbers, dtype)))
 
     def ready() -> list[Tables]:
